@@ -1,0 +1,83 @@
+"""A grey-value volume with its place in the world."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from .errors import LeFusionError
+
+SUPPORTED_DTYPES = ("int8", "int16", "int32", "uint8", "uint16", "uint32", "float32", "float64")
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """Grey values (D, H, W) = (k, j, i) and the matrix that puts voxel (i, j, k) at a point in RAS millimetres.
+
+    `array` may have any dtype of `SUPPORTED_DTYPES`; it is kept as it is. `ijk_to_ras` is (4, 4) and may be oblique,
+    anisotropic, flipped, left-handed or sheared, but not singular. `name` is a label without a path.
+    `storage` is what `io` needs to write the file again as it was (format, header, scaling); no other code reads it.
+    """
+
+    array: np.ndarray
+    ijk_to_ras: np.ndarray
+    name: str = "volume"
+    storage: Any = None
+
+    def __post_init__(self) -> None:
+        array = np.asarray(self.array)
+        if array.ndim != 3 or 0 in array.shape:
+            raise LeFusionError(
+                f"A volume needs three axes (D, H, W) with voxels in them; got shape {array.shape}. "
+                "Choose one 3D image (no RGB, no time series, no single slice)."
+            )
+        if array.dtype.name not in SUPPORTED_DTYPES:
+            raise LeFusionError(
+                f"Voxels of type {array.dtype} are not supported; possible: {', '.join(SUPPORTED_DTYPES)}."
+            )
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            bad = int((~np.isfinite(array)).sum())
+            raise LeFusionError(
+                f"The volume has {bad} voxels that are NaN or infinite. Replace them (for CT with -1024) and try again."
+            )
+        object.__setattr__(self, "array", array)
+        object.__setattr__(self, "ijk_to_ras", checked_matrix(self.ijk_to_ras))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(D, H, W)."""
+        return self.array.shape  # type: ignore[return-value]
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Distance between neighbouring voxels along (D, H, W), in mm."""
+        i, j, k = np.linalg.norm(self.ijk_to_ras[:3, :3], axis=0)
+        return float(k), float(j), float(i)
+
+    def with_array(self, array: np.ndarray, name: str | None = None) -> "Volume":
+        """The same grid with other voxels."""
+        return replace(self, array=array, name=self.name if name is None else name)
+
+    def sha256(self) -> str:
+        """Hash of type, shape, voxels and geometry: the same for the same image, whatever file or node held it."""
+        digest = hashlib.sha256(f"{self.array.dtype.name}{self.shape}".encode())
+        digest.update(np.ascontiguousarray(self.array).tobytes())
+        digest.update(np.round(self.ijk_to_ras, 4).astype("<f8").tobytes())
+        return digest.hexdigest()
+
+
+def checked_matrix(ijk_to_ras: np.ndarray) -> np.ndarray:
+    """A (4, 4) float64 copy of the matrix, or an error that says what is wrong with the geometry."""
+    try:
+        matrix = np.array(ijk_to_ras, dtype=np.float64)
+    except (TypeError, ValueError):
+        matrix = np.empty(0)
+    if matrix.shape != (4, 4):
+        raise LeFusionError(f"The geometry needs a 4x4 matrix from voxel (i, j, k) to RAS mm; got {ijk_to_ras!r}.")
+    if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:3, :3])) < 1e-9:
+        raise LeFusionError(
+            "The volume's geometry is missing, not finite or flat (spacing or directions are NaN or zero). "
+            "Save it again from 3D Slicer with its correct spacing and origin."
+        )
+    return matrix
