@@ -1,0 +1,1 @@
+"""Networks, their specification and their weights (torch)."""

@@ -1,0 +1,44 @@
+"""A network together with its specification: the callable that the sampler and the training are handed."""
+
+import torch
+from torch import Tensor, nn
+
+from .spec import ModelSpec
+from .unet3d import UNet3D
+
+
+class Denoiser(nn.Module):
+    """`(x_t, t, condition) -> noise`, building the network's input channels as the spec says."""
+
+    def __init__(self, spec: ModelSpec):
+        super().__init__()
+        self.spec = spec
+        self.net = UNet3D(**spec.network_options())
+
+    def forward(
+        self,
+        x_t: Tensor,
+        t: Tensor,
+        condition: Tensor | None = None,
+        context: Tensor | None = None,
+        focus_present_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Predicted noise (B, L, D, H, W).
+
+        `x_t` (B, L, D, H, W); `t` (B,); `condition`: the histograms (B, 16 L), or for a mask model the sphere channel
+        (B, 1, D, H, W); `context`: `clean_context(...)` where the spec's context is "clean".
+        """
+        if self.spec.kind == "mask":
+            return self.net(torch.cat((x_t, condition.to(x_t.dtype)), dim=1), t, None, focus_present_mask)
+        if context is not None:
+            x_t = torch.cat((x_t * context[:, 1:], context), dim=1)
+        return self.net(x_t, t, condition, focus_present_mask)
+
+
+def clean_context(background: Tensor, lesion_mask: Tensor) -> Tensor:
+    """The known background with the lesion cut out, and the masks (B, 1 + L, D, H, W).
+
+    `background` (B, 1 or L, D, H, W), the same image in every channel; `lesion_mask` (B, L, D, H, W) in {0, 1}.
+    """
+    outside = 1 - lesion_mask.amax(dim=1, keepdim=True)
+    return torch.cat((background[:, :1] * outside, lesion_mask), dim=1)

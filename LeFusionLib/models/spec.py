@@ -1,0 +1,107 @@
+"""What a model is: its classes, its patch, its network. One frozen row; each number stands here once."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from ..errors import LeFusionError, unknown_name
+
+BINS = 16  # of a texture histogram, per lesion class
+KINDS = ("texture", "mask")
+CONTEXTS = ("noised", "clean")
+CONDITION_WAYS = ("none", "concat", "cross_attention")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """Everything that must be known to build, feed and sample a network.
+
+    kind: "texture" makes tissue, "mask" draws lesion shapes from a control sphere.
+    classes: lesion classes; each has its own channel.
+    patch_shapes: the patches (D, H, W) the network is used on, smallest first; a lesion gets the first that holds it
+    with `margin_mm` around. spacing_mm (D, H, W): the patch's voxels; None keeps the volume's own grid.
+    intensity: the rule for the grey values' window, see `intensity.window_for`.
+    context: how the background is shown: "noised" to level t as in the paper (Eqs. 2, 3), or "clean": as it is, with
+    the mask, in channels beside the lesion.
+    condition_way: how the histogram enters, see `UNet3D`.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    patch_shapes: tuple[tuple[int, int, int], ...]
+    spacing_mm: tuple[float, float, float] | None
+    intensity: Mapping[str, Any]
+    dim: int
+    kind: str = "texture"
+    dim_mults: tuple[int, ...] = (1, 2, 4, 8)
+    heads: int = 8
+    head_dim: int = 32
+    condition_way: str = "concat"
+    context: str = "noised"
+    timesteps: int = 300
+    margin_mm: float = 2.0
+
+    def __post_init__(self) -> None:
+        for field in ("classes", "dim_mults", "spacing_mm"):
+            if getattr(self, field) is not None:
+                object.__setattr__(self, field, tuple(getattr(self, field)))
+        object.__setattr__(self, "patch_shapes", tuple(tuple(shape) for shape in self.patch_shapes))
+        for kind, given, options in (
+            ("model kind", self.kind, KINDS),
+            ("context", self.context, CONTEXTS),
+            ("condition way", self.condition_way, CONDITION_WAYS),
+        ):
+            if given not in options:
+                raise unknown_name(kind, given, options)
+        if not self.classes or not self.patch_shapes:
+            raise LeFusionError(f"Model '{self.name}' needs at least one class and one patch shape.")
+        if self.dim % 8 or self.dim < 8:
+            raise LeFusionError(f"The width `dim` must be a multiple of 8 (group norm); model '{self.name}' has {self.dim}.")
+        step = 2 ** (len(self.dim_mults) - 1)
+        for shape in self.patch_shapes:
+            if len(shape) != 3 or shape[1] % step or shape[2] % step:
+                raise LeFusionError(
+                    f"Patches are (D, H, W) with H and W multiples of {step}; model '{self.name}' has {shape}."
+                )
+
+    @property
+    def condition_size(self) -> int:
+        """Length of the condition vector: 16 numbers per class, or 0."""
+        return 0 if self.condition_way == "none" else BINS * len(self.classes)
+
+    @property
+    def in_channels(self) -> int:
+        """Lesion channels, and beside them: the sphere; or the clean background and the masks."""
+        classes = len(self.classes)
+        if self.kind == "mask":
+            return classes + 1
+        return 2 * classes + 1 if self.context == "clean" else classes
+
+    def network_options(self) -> dict[str, Any]:
+        """Arguments of `UNet3D`."""
+        return {
+            "in_channels": self.in_channels,
+            "out_channels": len(self.classes),
+            "dim": self.dim,
+            "dim_mults": self.dim_mults,
+            "heads": self.heads,
+            "head_dim": self.head_dim,
+            "condition_size": self.condition_size,
+            "condition_way": self.condition_way,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "ModelSpec":
+        """From JSON; an unknown key is refused and its neighbour named."""
+        names = [field.name for field in fields(cls)]
+        for key in values:
+            if key not in names:
+                raise unknown_name("model setting", key, names)
+        try:
+            return cls(**values)
+        except TypeError as error:
+            raise LeFusionError(f"The model's description is incomplete: {error}.") from error

@@ -1,0 +1,39 @@
+"""One random view of a case, drawn once for image and mask."""
+
+import numpy as np
+
+from .cases import LesionCase
+
+
+def smallest_shape(case: LesionCase, shapes: tuple[tuple[int, int, int], ...], margin: int) -> int | None:
+    """Index of the first patch shape that holds the lesion with `margin` voxels around, or None."""
+    extent = [int(np.ptp(axis)) + 1 for axis in np.nonzero(case.mask.any(0))]
+    for index, shape in enumerate(shapes):
+        if all(e + 2 * margin <= s for e, s in zip(extent, shape, strict=True)):
+            return index
+    return None
+
+
+def random_view(
+    case: LesionCase, shape: tuple[int, int, int], margin: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """A crop of `shape` with the whole lesion at a random place in it, flipped and turned in plane at random.
+
+    Returns image (D, H, W) and mask (L, D, H, W). Beyond the case's border the nearest voxel is repeated.
+    """
+    index = []
+    for axis, (size, length) in enumerate(zip(shape, case.image.shape, strict=True)):
+        inside = np.nonzero(case.mask.any(0).any(axis=tuple(a for a in range(3) if a != axis)))[0]
+        # The crop starts low enough to hold the lesion's end and high enough to hold its beginning.
+        lowest, highest = inside[-1] + 1 + margin - size, inside[0] - margin
+        if length >= size:  # prefer crops that need no padding
+            lowest, highest = max(lowest, min(0, highest)), min(highest, max(length - size, lowest))
+        start = rng.integers(lowest, highest + 1)
+        index.append(np.clip(np.arange(start, start + size), 0, length - 1))
+    grid = np.ix_(*index)
+    image, mask = case.image[grid], case.mask[(slice(None), *grid)]
+    for axis in (-3, -2, -1):
+        if rng.random() < 0.5:
+            image, mask = np.flip(image, axis), np.flip(mask, axis)
+    turns = int(rng.integers(4)) if shape[1] == shape[2] else 0
+    return np.rot90(image, turns, axes=(-2, -1)).copy(), np.rot90(mask, turns, axes=(-2, -1)).copy()

@@ -1,0 +1,147 @@
+"""Training cases: a grey-value crop with its lesion, read from archives or from folders of image and mask pairs."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import LeFusionError
+from ..models.spec import ModelSpec
+
+logger = logging.getLogger(__name__)
+
+MIN_VOXELS = 8  # smaller lesions have no texture to learn
+
+
+@dataclass(frozen=True, eq=False)
+class LesionCase:
+    """`image` (D, H, W) grey values at the model's spacing, `mask` (L, D, H, W) bool, and who it is from."""
+
+    image: np.ndarray
+    mask: np.ndarray
+    patient: str
+    key: str
+
+    @property
+    def voxels(self) -> int:
+        return int(self.mask.sum())
+
+
+Reader = Callable[[Path, ModelSpec], list[LesionCase]]
+
+
+def read_cases(folder: str | Path, spec: ModelSpec) -> list[LesionCase]:
+    """All cases under `folder`, by the first reader that knows what lies there, without lesions below 8 voxels."""
+    folder = Path(folder)
+    for pattern, reader in READERS:
+        if any(folder.glob(pattern)):
+            cases = [case for case in reader(folder, spec) if case.voxels >= MIN_VOXELS]
+            if cases:
+                logger.info("%d cases of %d patients read", len(cases), len({c.patient for c in cases}))
+                return cases
+    known = ", ".join(pattern for pattern, _ in READERS)
+    raise LeFusionError(
+        f"There are no training cases in the folder {folder.name}. Possible: files named like {known}, where an image "
+        "and its mask share the part before the last underscore."
+    )
+
+
+def split_by_patient(
+    cases: Sequence[LesionCase], validation_share: float, seed: int
+) -> tuple[list[LesionCase], list[LesionCase]]:
+    """Training and validation cases; no patient is in both."""
+    patients = sorted({case.patient for case in cases})
+    if len(patients) < 2:
+        raise LeFusionError("A patient split needs cases of at least 2 patients; all cases here are of one.")
+    shuffled = np.random.default_rng(seed).permutation(patients)
+    held_out = set(shuffled[: max(1, round(validation_share * len(patients)))])
+    return [c for c in cases if c.patient not in held_out], [c for c in cases if c.patient in held_out]
+
+
+def read_nodule_archives(folder: Path, spec: ModelSpec) -> list[LesionCase]:
+    """CT crops of lung nodules in 8 bit, with the tight LIDC consensus mask where one is linked and agrees.
+
+    The crops' own masks hold a rim of lung (1.3 to 1.4 times the consensus volume), which teaches too pale textures.
+    """
+    consensus = _consensus_masks(folder / "lidc_nodules_consensus_dev.npz")
+    cases, tight = [], 0
+    for file in sorted(folder.glob("nodules_*.npz")):
+        archive = np.load(file)
+        images = archive["images_u8"] * archive["hu_scale"] + archive["hu_offset"]
+        masks = np.unpackbits(archive["masks_packed"], axis=1).reshape(images.shape).astype(bool)
+        for index, (image, mask) in enumerate(zip(images, masks, strict=True)):
+            linked = str(archive["lidc_nodule_key"][index])
+            aligned = _align(consensus[linked], mask) if linked in consensus else None
+            tight += aligned is not None
+            key = f"{file.stem}/{index}"
+            used = mask if aligned is None else aligned
+            cases.append(LesionCase(image.astype(np.float32), used[None], str(archive["patient_id"][index]), key))
+    logger.info("%d of %d crops have a consensus mask", tight, len(cases))
+    return cases
+
+
+def _consensus_masks(file: Path) -> dict[str, np.ndarray]:
+    if not file.exists():
+        return {}
+    archive = np.load(file)
+    masks = np.unpackbits(archive["masks"], axis=1).reshape(-1, *archive["shape"]).astype(bool)
+    return dict(zip(map(str, archive["nodule_key"]), masks, strict=True))
+
+
+def _align(consensus: np.ndarray, loose: np.ndarray, least_dice: float = 0.5) -> np.ndarray | None:
+    """The consensus mask shifted onto the crop by whole voxels, or None where the two do not agree.
+
+    The archives centre their masks differently; the shift is found by comparing the masks around equal centroids.
+    """
+    points = np.argwhere(consensus)
+    if not len(points) or not loose.any():
+        return None
+    start = np.round(np.argwhere(loose).mean(0) - points.mean(0)).astype(int)
+    best, best_dice = None, least_dice
+    for nudge in np.ndindex(5, 5, 5):
+        moved = points + start + np.array(nudge) - 2
+        if (moved < 0).any() or (moved >= loose.shape).any():
+            continue
+        dice = 2 * loose[tuple(moved.T)].sum() / (len(points) + loose.sum())
+        if dice > best_dice:
+            best, best_dice = moved, dice
+    if best is None:
+        return None
+    aligned = np.zeros_like(loose)
+    aligned[tuple(best.T)] = True
+    return aligned
+
+
+def read_pairs(folder: Path, spec: ModelSpec) -> list[LesionCase]:
+    """Folders of whole images with masks: `NAME_image.*` or `NAME_ct.*` beside `NAME_mask.*`, labels 1, 2, ... being
+    the model's classes. Every connected lesion that fits the largest patch becomes a case; the part of the name
+    before the first underscore is the patient."""
+    from ..geometry import PatchFrame
+    from ..io import read_labels, read_volume
+    from ..lesion_mask import LesionMask
+
+    cases = []
+    for mask_file in sorted(folder.glob("*_mask.*")):
+        stem, suffix = mask_file.name.split("_mask.", 1)
+        images = [folder / f"{stem}_{word}.{suffix}" for word in ("image", "ct")]
+        image_file = next((file for file in images if file.exists()), None)
+        if image_file is None:
+            raise LeFusionError(f"{mask_file.name} has no image beside it; expected {images[0].name} or {images[1].name}.")
+        volume = read_volume(image_file)
+        labels, ijk_to_ras, _ = read_labels(mask_file)
+        lesions = LesionMask.from_labels(labels, ijk_to_ras, {name: i + 1 for i, name in enumerate(spec.classes)})
+        lesions.check_on_grid_of(volume)
+        for number, lesion in enumerate(lesions.components()):
+            try:
+                frame = PatchFrame.around(lesion, spec.patch_shapes[-1], spec.spacing_mm)
+            except LeFusionError as error:
+                logger.warning("%s, lesion %d left out: %s", mask_file.name, number, error)
+                continue
+            mask = frame.extract_mask(lesion) > 0.5
+            cases.append(LesionCase(frame.extract(volume), mask, stem.split("_")[0], f"{stem}/{number}"))
+    return cases
+
+
+READERS: list[tuple[str, Reader]] = [("nodules_*.npz", read_nodule_archives), ("*_mask.*", read_pairs)]
