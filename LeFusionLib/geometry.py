@@ -160,7 +160,7 @@ class ControlSphere:
             voxel = " x ".join(f"{mm:.3g}" for mm in spacing_of(volume.ijk_to_ras))
             raise LeFusionError(
                 f"A sphere of {self.diameter_mm:.4g} mm is smaller than a voxel ({voxel} mm, D x H x W). "
-                f"At {_mm(self.center_ras)} the smallest possible diameter is {math.ceil(smallest_mm * 100) / 100:.2f} mm."
+                f"The smallest possible diameter there is {math.ceil(smallest_mm * 100) / 100:.2f} mm."
             )
 
     def _mask_in_box(self, volume: Grid) -> tuple[tuple[slice, slice, slice], np.ndarray]:

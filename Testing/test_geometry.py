@@ -147,6 +147,20 @@ def test_a_sphere_counts_its_surface():
     assert mask[1, 1].all() and mask[1, :, 1].all() and mask[:, 1, 1].all()
 
 
+def test_rounding_does_not_cut_the_surface():
+    """Three voxels of 0.1 mm are 0.30000000000000004 mm: still within a diameter of 0.6 mm."""
+    tenths = grid((1, 1, 7), np.diag([0.1, 0.1, 0.1, 1.0]))
+    assert ControlSphere((0.3, 0, 0), 0.6).mask_on(tenths).all()
+
+
+def test_a_sheared_grid_is_searched_far_enough():
+    sheared = np.array([[1, 0.9, 0, 0], [0, 0.1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1.0]])  # j runs almost along i
+    distance = np.linalg.norm(everywhere(grid((1, 41, 41), sheared)) - [38, 2, 0], axis=1)
+    mask = ControlSphere((38, 2, 0), 3).mask_on(grid((1, 41, 41), sheared))
+    assert (mask.ravel() == (distance <= 1.5)).all()
+    assert mask.any(axis=(0, 2)).sum() == 29  # 14 rows of 0.1 mm to either side; row 15 has no voxel at x = 38
+
+
 def test_thick_slices_hold_fewer_voxels_of_a_sphere():
     thick = grid((5, 9, 9), np.diag([1.0, 1.0, 4.0, 1.0]))
     sphere = ControlSphere((4, 4, 8), 6)  # reaches 3 mm, the next slice is 4 mm away
@@ -155,7 +169,7 @@ def test_thick_slices_hold_fewer_voxels_of_a_sphere():
     assert ControlSphere((4, 4, 8), 8).slices_met(thick) == 3
 
 
-@given(affines(), st.tuples(*[st.integers(1, 9)] * 3), st.tuples(*[st.floats(-2, 11)] * 3), st.floats(0.1, 30))
+@given(affines(shear=1.5), st.tuples(*[st.integers(1, 9)] * 3), st.tuples(*[st.floats(-2, 11)] * 3), st.floats(0.1, 30))
 def test_a_sphere_is_what_lies_within_its_radius(matrix, shape, center_kji, diameter_mm):
     volume = grid(shape, matrix)
     center = ras_from_kji(matrix, center_kji)[0]
@@ -245,12 +259,13 @@ def test_the_patch_lies_as_axial_ct_whatever_the_volume():
     patches = []
     for voxels, matrix in stored:
         volume = Volume(voxels, matrix)
-        lesion = LesionMask(ControlSphere((-4, -3, 5), 3).mask_on(volume), matrix)
+        # Half way between voxels on every axis: the choice must not hang on how the volume is stored.
+        lesion = LesionMask(ControlSphere((-4.5, -3.5, 4.5), 3).mask_on(volume), matrix)
         frame = PatchFrame.around(lesion, (4, 5, 6), (1, 1, 1))
         assert np.allclose(frame.ijk_to_ras[:3, :3], np.diag([-1, -1, 1]))
         patches.append((frame.extract(volume), frame.extract_mask(lesion)))
     for patch, mask in patches:
-        assert (patch == array[3:7, 1:6, 1:7]).all()
+        assert (patch == array[3:7, 2:7, 2:8]).all()
         assert (mask == patches[0][1]).all() and mask.sum() > 0
 
 
@@ -283,6 +298,14 @@ def test_a_lesion_that_fills_the_patch_fits_and_one_more_voxel_does_not():
                 assert frame.extract_mask(lesion_at((12,) * 3, matrix, *ends)).sum() == 2
     with pytest.raises(LeFusionError, match=r"lesion is 5.0 x 0.0 x 0.0 mm .* 5.0 x 5.0 x 5.0 mm .* at most 4.0 x 4.0"):
         PatchFrame.around(lesion_at((12,) * 3, AXIAL, (2, 2, 2), (7, 2, 2)), (5, 5, 5), (1, 1, 1))
+
+
+def test_a_lesion_that_fills_the_patch_is_centred_on_itself():
+    """Two slices 4 mm apart fill five patch voxels; set on either slice, the patch would lose the other."""
+    matrix = np.diag([-1.0, -1.0, 4.0, 1.0])
+    lesion = lesion_at((4, 3, 3), matrix, (1, 1, 1), (2, 1, 1))
+    frame = PatchFrame.around(lesion, (5, 3, 3), (1, 1, 1))
+    assert kji_from_ras(frame.ijk_to_ras, ras_from_kji(matrix, lesion.kji)).tolist() == [[0, 1, 1], [4, 1, 1]]
 
 
 @pytest.mark.parametrize("spacing", [(1, 1), (1, 1, 0), (1, 1, np.nan), (1, 1, -1)])
@@ -346,6 +369,16 @@ def test_there_and_back_on_the_same_grid_is_exact():
     frame = PatchFrame.around(lesion, (4, 6, 4), (1, 1, 1))
     back = frame.values_at(frame.extract(Volume(array, AXIAL)), lesion, lesion.kji)
     assert (back == array[tuple(lesion.kji.T)]).all()
+
+
+def test_the_way_back_bends_with_the_values_but_never_beyond_them():
+    frame = PatchFrame((1, 1, 9), np.eye(4))
+    halves = grid((1, 1, 17), np.diag([0.5, 1.0, 1.0, 1.0]))
+    parabola = (np.arange(9.0) ** 2).reshape(1, 1, 9)
+    assert abs(frame.values_at(parabola, halves, [[0, 0, 9]])[0] - 4.5**2) < 0.05  # a straight line would give 20.5
+    step = np.repeat([0.0, 1.0], [4, 5]).reshape(1, 1, 9)
+    back = frame.values_at(step, halves, [(0, 0, i) for i in range(17)])
+    assert back.min() == 0 and back.max() == 1  # a spline alone would swing out
 
 
 def test_what_is_not_in_the_patch_cannot_be_read_from_it():
