@@ -52,32 +52,49 @@ class Volume:
     @property
     def spacing_mm(self) -> tuple[float, float, float]:
         """Distance between neighbouring voxels along (D, H, W), in mm."""
-        i, j, k = np.linalg.norm(self.ijk_to_ras[:3, :3], axis=0)
-        return float(k), float(j), float(i)
+        return spacing_of(self.ijk_to_ras)
 
     def with_array(self, array: np.ndarray, name: str | None = None) -> "Volume":
-        """The same grid with other voxels."""
+        """The same grid with other voxels (D, H, W), of any supported dtype."""
+        if np.shape(array) != self.shape:
+            raise LeFusionError(f"The volume's grid is {self.shape}, the new voxels are {np.shape(array)} (D, H, W).")
         return replace(self, array=array, name=self.name if name is None else name)
 
     def sha256(self) -> str:
         """Hash of type, shape, voxels and geometry: the same for the same image, whatever file or node held it."""
         digest = hashlib.sha256(f"{self.array.dtype.name}{self.shape}".encode())
-        digest.update(np.ascontiguousarray(self.array).tobytes())
-        digest.update(np.round(self.ijk_to_ras, 4).astype("<f8").tobytes())
+        # A file may be big-endian, and a rounded matrix may hold -0.0: neither makes another image.
+        voxels = np.ascontiguousarray(self.array, dtype=self.array.dtype.newbyteorder("<"))
+        digest.update(voxels.reshape(-1).view(np.uint8).data)
+        digest.update((np.round(self.ijk_to_ras, 4) + 0.0).astype("<f8").tobytes())
         return digest.hexdigest()
 
 
+def spacing_of(ijk_to_ras: np.ndarray) -> tuple[float, float, float]:
+    """Distance in mm between neighbouring voxels along (D, H, W) of a grid with this (4, 4) matrix."""
+    i, j, k = np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
+    return float(k), float(j), float(i)
+
+
 def checked_matrix(ijk_to_ras: np.ndarray) -> np.ndarray:
-    """A (4, 4) float64 copy of the matrix, or an error that says what is wrong with the geometry."""
+    """A read-only (4, 4) float64 copy of the matrix, or an error that says what is wrong with the geometry."""
     try:
         matrix = np.array(ijk_to_ras, dtype=np.float64)
     except (TypeError, ValueError):
         matrix = np.empty(0)
     if matrix.shape != (4, 4):
         raise LeFusionError(f"The geometry needs a 4x4 matrix from voxel (i, j, k) to RAS mm; got {ijk_to_ras!r}.")
-    if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:3, :3])) < 1e-9:
+    # Flat: the axes span (almost) no space, judged relative to their lengths, so that tiny voxels are fine.
+    lengths = np.linalg.norm(matrix[:3, :3], axis=0)
+    if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:3, :3])) <= 1e-6 * lengths.prod():
         raise LeFusionError(
             "The volume's geometry is missing, not finite or flat (spacing or directions are NaN or zero). "
             "Save it again from 3D Slicer with its correct spacing and origin."
         )
+    if not np.allclose(matrix[3], (0, 0, 0, 1)):
+        raise LeFusionError(
+            f"The last row of the geometry's 4x4 matrix must be 0 0 0 1; got {matrix[3].tolist()}. "
+            "Give the matrix from voxel (i, j, k) to RAS mm, not its transpose."
+        )
+    matrix.flags.writeable = False
     return matrix
