@@ -22,16 +22,20 @@ class Denoiser(nn.Module):
         condition: Tensor | None = None,
         context: Tensor | None = None,
         focus_present_mask: Tensor | None = None,
+        drop: Tensor | None = None,
     ) -> Tensor:
         """Predicted noise (B, L, D, H, W).
 
         `x_t` (B, L, D, H, W); `t` (B,); `condition`: the histograms (B, 16 L), or for a mask model the sphere channel
-        (B, 1, D, H, W); `context`: `clean_context(...)` where the spec's context is "clean".
+        (B, 1, D, H, W); `context`: `clean_context(...)` where the spec's context is "clean";
+        `drop` (B,) bool: rows that are shown the null condition instead (training).
         """
         if self.spec.kind == "mask":
             return self.net(torch.cat((x_t, condition.to(x_t.dtype)), dim=1), t, None, focus_present_mask)
         if context is not None:
             x_t = torch.cat((x_t * context[:, 1:], context), dim=1)
+        if drop is not None and self.net.null_condition is not None:
+            condition = torch.where(drop[:, None], self.net.null_condition, condition)
         return self.net(x_t, t, condition, focus_present_mask)
 
 

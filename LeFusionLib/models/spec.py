@@ -5,8 +5,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from ..errors import LeFusionError, unknown_name
+from ..texture import BINS
 
-BINS = 16  # of a texture histogram, per lesion class
 KINDS = ("texture", "mask")
 CONTEXTS = ("noised", "clean")
 CONDITION_WAYS = ("none", "concat", "cross_attention")

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import LeFusionError
+from ..intensity import IntensityWindow, window_for
 from ..models.spec import ModelSpec
 
 logger = logging.getLogger(__name__)
@@ -17,10 +18,12 @@ MIN_VOXELS = 8  # smaller lesions have no texture to learn
 
 @dataclass(frozen=True, eq=False)
 class LesionCase:
-    """`image` (D, H, W) grey values at the model's spacing, `mask` (L, D, H, W) bool, and who it is from."""
+    """`image` (D, H, W) float32 in [-1, 1] of its `window`, at the model's spacing; `mask` (L, D, H, W) bool; and who
+    it is from."""
 
     image: np.ndarray
     mask: np.ndarray
+    window: IntensityWindow
     patient: str
     key: str
 
@@ -75,9 +78,10 @@ def read_nodule_archives(folder: Path, spec: ModelSpec) -> list[LesionCase]:
             linked = str(archive["lidc_nodule_key"][index])
             aligned = _align(consensus[linked], mask) if linked in consensus else None
             tight += aligned is not None
-            key = f"{file.stem}/{index}"
             used = mask if aligned is None else aligned
-            cases.append(LesionCase(image.astype(np.float32), used[None], str(archive["patient_id"][index]), key))
+            window = window_for(spec.intensity, image)
+            patient, key = str(archive["patient_id"][index]), f"{file.stem}/{index}"
+            cases.append(LesionCase(window.normalize(image), used[None], window, patient, key))
     logger.info("%d of %d crops have a consensus mask", tight, len(cases))
     return cases
 
@@ -130,6 +134,7 @@ def read_pairs(folder: Path, spec: ModelSpec) -> list[LesionCase]:
         if image_file is None:
             raise LeFusionError(f"{mask_file.name} has no image beside it; expected {images[0].name} or {images[1].name}.")
         volume = read_volume(image_file)
+        window = window_for(spec.intensity, volume.array)
         labels, ijk_to_ras, _ = read_labels(mask_file)
         lesions = LesionMask.from_labels(labels, ijk_to_ras, {name: i + 1 for i, name in enumerate(spec.classes)})
         lesions.check_on_grid_of(volume)
@@ -140,7 +145,8 @@ def read_pairs(folder: Path, spec: ModelSpec) -> list[LesionCase]:
                 logger.warning("%s, lesion %d left out: %s", mask_file.name, number, error)
                 continue
             mask = frame.extract_mask(lesion) > 0.5
-            cases.append(LesionCase(frame.extract(volume), mask, stem.split("_")[0], f"{stem}/{number}"))
+            image = window.normalize(frame.extract(volume))
+            cases.append(LesionCase(image, mask, window, stem.split("_")[0], f"{stem}/{number}"))
     return cases
 
 

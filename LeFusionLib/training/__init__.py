@@ -1,0 +1,1 @@
+"""Training on own data: cases, views, batches, the run and its validation."""

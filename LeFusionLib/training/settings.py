@@ -1,0 +1,105 @@
+"""How a model is trained: one row per preset, every field read by the training."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from ..errors import LeFusionError, unknown_name
+from ..models.spec import ModelSpec
+
+CT_WINDOW = {"kind": "fixed", "low": -1000.0, "high": 400.0, "unit": "HU"}
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """`batch_size` counts patches of the smallest shape; larger shapes get as many as cost the same.
+
+    warmup_steps, then the learning rate stays ("constant") or falls to a twentieth along a cosine until `steps`.
+    null_share: how often the condition is replaced by the learned null condition. ema_decay: of the averaged weights.
+    """
+
+    spec: ModelSpec
+    steps: int
+    batch_size: int
+    learning_rate: float
+    lr_schedule: str = "constant"
+    warmup_steps: int = 0
+    weight_decay: float = 0.0
+    distance: str = "l1"
+    reduction: str = "published"
+    null_share: float = 0.1
+    ema_decay: float = 0.995
+    grad_clip: float = 1.0
+    validation_share: float = 0.15
+    validate_every: int = 500
+    save_every: int = 100
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.lr_schedule not in ("constant", "cosine"):
+            raise unknown_name("learning-rate schedule", self.lr_schedule, ("constant", "cosine"))
+        for name in ("steps", "batch_size", "learning_rate", "validate_every", "save_every"):
+            if getattr(self, name) <= 0:
+                raise LeFusionError(f"Training needs {name} above 0; got {getattr(self, name)}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def preset(name: str, **changes: Any) -> TrainSettings:
+    """The row `name` of `PRESETS`, with single settings changed."""
+    if name not in PRESETS:
+        raise unknown_name("training preset", name, PRESETS)
+    return replace(PRESETS[name], **{key: value for key, value in changes.items() if value is not None})
+
+
+_LUNG = ModelSpec(
+    name="lung-nodule",
+    classes=("nodule",),
+    patch_shapes=((16, 24, 24), (24, 32, 32), (32, 48, 48)),
+    spacing_mm=(1.0, 1.0, 1.0),
+    intensity=CT_WINDOW,
+    dim=24,
+    dim_mults=(1, 2, 4),
+    heads=2,
+    head_dim=32,
+    context="clean",
+)
+_PAPER = replace(
+    _LUNG,
+    name="lung-nodule-paper",
+    patch_shapes=((32, 64, 64),),
+    dim=64,
+    dim_mults=(1, 2, 4, 8),
+    heads=8,
+    condition_way="cross_attention",
+    context="noised",
+)
+
+PRESETS = {
+    # The bundled model: small enough for two cores; what it gave stands in docs/experiments.
+    "lung-nodule": TrainSettings(
+        _LUNG,
+        steps=2600,
+        batch_size=4,
+        learning_rate=5e-4,
+        lr_schedule="cosine",
+        warmup_steps=60,
+        weight_decay=1e-4,
+        reduction="per_lesion",
+        validate_every=650,
+    ),
+    # The paper's way of showing the background at the same size, for comparison.
+    "lung-nodule-noised": TrainSettings(
+        replace(_LUNG, name="lung-nodule-noised", context="noised"),
+        steps=2600,
+        batch_size=4,
+        learning_rate=5e-4,
+        lr_schedule="cosine",
+        warmup_steps=60,
+        weight_decay=1e-4,
+        reduction="per_lesion",
+        validate_every=650,
+    ),
+    # The paper: 300 steps of noise, learning rate 1e-4, batch 16, about 40,000 steps, L1 (Appendix F).
+    "lung-nodule-paper": TrainSettings(_PAPER, steps=40_000, batch_size=16, learning_rate=1e-4, save_every=1000),
+}

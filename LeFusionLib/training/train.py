@@ -1,0 +1,175 @@
+"""The training run: resumable, on one processor or many (Hugging Face accelerate)."""
+
+import csv
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from ..diffusion import DiffusionSchedule, cosine_schedule, lesion_focused_loss, q_sample
+from ..errors import LeFusionError
+from ..models.denoiser import Denoiser, clean_context
+from .batches import Batch, BatchMaker
+from .cases import LesionCase, read_cases, split_by_patient
+from .settings import TrainSettings
+from .validation import Validation
+
+logger = logging.getLogger(__name__)
+
+
+def train(settings: TrainSettings, data: Path, run: Path, mixed_precision: str = "no") -> Path:
+    """Train as `settings` say on the cases under `data`; everything is kept in the folder `run`.
+
+    Run again to resume: step n draws the same batch whenever it comes. Returns the folder of the averaged model,
+    `run/model`, which `load_model` opens.
+    """
+    from accelerate import Accelerator
+
+    accelerator = Accelerator(mixed_precision=mixed_precision)
+    _keep_settings(settings, run)
+    cases = read_cases(data, settings.spec)
+    training, held_out = split_by_patient(cases, settings.validation_share, settings.seed)
+    # Every process draws its own batches; together they are one large batch.
+    seed = settings.seed + 1_000_003 * accelerator.process_index
+    maker = BatchMaker(training, settings.spec, settings.batch_size, settings.null_share, seed)
+
+    torch.manual_seed(settings.seed)
+    model = Denoiser(settings.spec)
+    averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    model, optimizer = accelerator.prepare(model, optimizer)
+    averaged.to(accelerator.device)
+    step = _resume(run, accelerator.unwrap_model(model), averaged, optimizer)
+    validation = Validation(held_out, settings, run)
+    schedule = cosine_schedule(settings.spec.timesteps)
+
+    started, seen = time.monotonic(), []
+    while step < settings.steps:
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(settings, step)
+        loss = batch_loss(model, maker.draw(step).to(accelerator.device), schedule, settings)
+        optimizer.zero_grad()
+        accelerator.backward(loss)
+        accelerator.clip_grad_norm_(model.parameters(), settings.grad_clip)
+        optimizer.step()
+        averaged.update_parameters(accelerator.unwrap_model(model))
+        step += 1
+        seen.append(loss.item())
+        if accelerator.is_main_process and (step % settings.save_every == 0 or step == settings.steps):
+            mean = sum(seen) / len(seen)
+            seconds = (time.monotonic() - started) / len(seen)
+            _log(run, step, {"loss": mean, "lr": learning_rate(settings, step - 1), "seconds_per_step": seconds})
+            _save(run, step, accelerator.unwrap_model(model), averaged, optimizer)
+            if step % settings.validate_every == 0 or step == settings.steps:
+                _log(run, step, validation.measure(averaged.module, schedule, step))
+            started, seen = time.monotonic(), []
+    return _export(run, settings, averaged.module, training, held_out, step)
+
+
+def batch_loss(
+    denoiser: Callable[..., torch.Tensor], batch: Batch, schedule: DiffusionSchedule, settings: TrainSettings
+) -> torch.Tensor:
+    """The lesion-focused loss of one batch (LeFusion, Eqs. 4, 6), context and condition shown as the spec says."""
+    spec = settings.spec
+    alpha_bar = schedule.alphas_cumprod.to(batch.t.device)[batch.t].float()[:, None, None, None, None]
+    x_t = q_sample(batch.x_start, alpha_bar, batch.noise)
+    context = clean_context(batch.x_start, batch.lesion_mask) if spec.context == "clean" else None
+    condition = batch.condition if spec.condition_size else None
+    predicted = denoiser(x_t, batch.t, condition, context, drop=batch.drop)
+    return lesion_focused_loss(batch.noise, predicted, batch.lesion_mask, settings.distance, settings.reduction)
+
+
+def learning_rate(settings: TrainSettings, step: int) -> float:
+    """The learning rate of step `step`."""
+    if step < settings.warmup_steps:
+        return settings.learning_rate * (step + 1) / settings.warmup_steps
+    if settings.lr_schedule == "constant":
+        return settings.learning_rate
+    done = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
+    return settings.learning_rate * (0.05 + 0.95 * (1 + math.cos(math.pi * done)) / 2)
+
+
+def _keep_settings(settings: TrainSettings, run: Path) -> None:
+    """Write the settings beside the run; refuse to resume with others, save for the number of steps."""
+    file = run / "settings.json"
+    now = json.loads(json.dumps(settings.to_dict()))
+    if file.exists():
+        before = json.loads(file.read_text())
+        changed = [key for key in now if key != "steps" and now[key] != before.get(key)]
+        if changed:
+            raise LeFusionError(
+                f"The run in {run.name} was started with other settings ({', '.join(changed)}). "
+                "Resume with the same, or choose a new folder with --run."
+            )
+    run.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(now, indent=2))
+
+
+def _resume(run: Path, model: Denoiser, averaged: AveragedModel, optimizer: torch.optim.Optimizer) -> int:
+    file = run / "checkpoint.pt"
+    if not file.exists():
+        return 0
+    state = torch.load(file, map_location="cpu", weights_only=True)
+    model.load_state_dict(state["model"])
+    averaged.load_state_dict(state["averaged"])
+    optimizer.load_state_dict(state["optimizer"])
+    logger.info("resumed at step %d", state["step"])
+    return state["step"]
+
+
+def _save(
+    run: Path, step: int, model: Denoiser, averaged: AveragedModel, optimizer: torch.optim.Optimizer
+) -> None:
+    state = {
+        "step": step,
+        "model": model.state_dict(),
+        "averaged": averaged.state_dict(),
+        "optimizer": optimizer.state_dict(),
+    }
+    torch.save(state, run / "checkpoint.tmp")
+    os.replace(run / "checkpoint.tmp", run / "checkpoint.pt")
+
+
+def _log(run: Path, step: int, values: dict[str, float]) -> None:
+    """One line per value in log.csv (step, name, value), and the same for TensorBoard where it is installed."""
+    file = run / "log.csv"
+    fresh = not file.exists()
+    with file.open("a", newline="") as stream:
+        writer = csv.writer(stream)
+        if fresh:
+            writer.writerow(("step", "name", "value"))
+        writer.writerows((step, name, f"{value:.6g}") for name, value in values.items())
+    logger.info("step %d: %s", step, ", ".join(f"{name} {value:.4g}" for name, value in values.items()))
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return
+    with SummaryWriter(str(run / "tensorboard")) as writer:
+        for name, value in values.items():
+            writer.add_scalar(name, value, step)
+
+
+def _export(
+    run: Path,
+    settings: TrainSettings,
+    denoiser: Denoiser,
+    training: list[LesionCase],
+    held_out: list[LesionCase],
+    step: int,
+) -> Path:
+    from ..models.checkpoint import save_model
+
+    facts = {
+        "steps": step,
+        "cases": len(training),
+        "patients": len({case.patient for case in training}),
+        "held_out_patients": sorted({case.patient for case in held_out}),
+        "settings": {k: v for k, v in settings.to_dict().items() if k != "spec"},
+    }
+    return save_model(run / "model", denoiser, training=facts)
