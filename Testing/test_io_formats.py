@@ -343,7 +343,9 @@ def test_foreign_nifti_extensions_are_left_out(tmp_path):
 
 def test_a_line_break_cannot_smuggle_a_field_into_a_header(tmp_path):
     for suffix in (".nrrd", ".mha"):
-        write_volume(Volume(small_array(), np.eye(4)), tmp_path / f"a{suffix}", {"note": "x\nspace: RAS\n\nElementType = 1"})
+        write_volume(
+            Volume(small_array(), np.eye(4)), tmp_path / f"a{suffix}", {"note": "x\nspace: RAS\n\nElementType = 1"}
+        )
         assert_same(read_volume(tmp_path / f"a{suffix}"), small_array(), np.eye(4))
 
 

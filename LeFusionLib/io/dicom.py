@@ -28,7 +28,7 @@ KEYWORDS = [
     "SamplesPerPixel",
     "NumberOfFrames",
 ]
-TOLERANCE = 0.1  # of a slice distance: positions are often rounded to 0.1 mm
+TOLERANCE_MM = 0.1  # positions are often rounded to 0.1 mm; never more than a fifth of the slice distance
 
 
 @dataclass(frozen=True)
@@ -138,29 +138,29 @@ def _place(slices: list[tuple[Path, Any]]) -> tuple[list[tuple[Path, Any]], np.n
 def _check_even(slices: list[tuple[Path, Any]], positions: np.ndarray, heights: np.ndarray) -> None:
     """`positions` (N, 3) in mm and `heights` (N,) along the normal, both sorted, must be evenly spaced on a line."""
 
-    def between(n: int) -> str:
+    def pair(n: int) -> str:
         numbers = " and ".join(str(header.get("InstanceNumber", "?")) for _, header in slices[n : n + 2])
-        return f"between images {numbers}, at {heights[n]:.2f} and {heights[n + 1]:.2f} mm along the slice axis"
+        return f"images {numbers}, at {heights[n]:.2f} and {heights[n + 1]:.2f} mm along the slice axis"
 
     gaps = np.diff(heights)
     doubled = np.flatnonzero(gaps < 0.01)
     if len(doubled):
         raise LeFusionError(
-            f"{len(doubled)} slice positions occur more than once (first {between(doubled[0])}). "
+            f"{len(doubled)} slice positions occur more than once (first {pair(doubled[0])}). "
             "The folder holds copies, or several time points or echoes: keep one image per position."
         )
     typical = float(np.median(gaps))
     widest = int(np.argmax(gaps))
     if gaps[widest] > 1.5 * typical:
         raise LeFusionError(
-            f"Slices are missing or unevenly spaced: the distance is {gaps[widest]:.2f} mm {between(widest)}, "
+            f"Slices are missing or unevenly spaced: the distance is {gaps[widest]:.2f} mm between {pair(widest)}, "
             f"elsewhere {typical:.2f} mm. Export the whole series again, "
             "or load it in 3D Slicer (which corrects uneven spacing), harden the transform and save it as NRRD."
         )
     line = positions[0] + np.linspace(0, 1, len(positions))[:, None] * (positions[-1] - positions[0])
     off = np.linalg.norm(positions - line, axis=1)
     worst = int(np.argmax(off))
-    if off[worst] > TOLERANCE * typical:
+    if off[worst] > min(TOLERANCE_MM, 0.2 * typical) + 1e-6:
         raise LeFusionError(
             f"The slices are not evenly spaced along a line: image {slices[worst][1].get('InstanceNumber', '?')} at "
             f"{heights[worst]:.2f} mm is {off[worst]:.2f} mm off (slice distance {typical:.2f} mm). "

@@ -16,6 +16,8 @@ from ..volume import Volume
 READABLE = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 WRITABLE = (".nii.gz", ".nii", ".nrrd", ".mha")  # one file each, so that it appears whole or not at all
 
+COMPRESSION = 1  # of zlib: on CT three times as fast as 3 for 5 % more bytes
+
 # EFBIG and EDQUOT are what a quota or a FAT disk says instead of ENOSPC.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -140,9 +142,10 @@ def atomic_write(path: str | os.PathLike[str], needed_bytes: int = 0) -> Iterato
                 f"{path} cannot be written: {error.strerror or error}. Choose another folder or ask for permission."
             ) from error
         written = temporary.stat().st_size if temporary.exists() else 0
+        free = shutil.disk_usage(path.parent).free + written
         raise LeFusionError(
             f"There is not enough room in {path.parent} for {path.name}: it needs up to "
-            f"{max(needed_bytes, written) / 1e6:.1f} MB, {shutil.disk_usage(path.parent).free / 1e6:.1f} MB are free. "
+            f"{max(needed_bytes, written) / 1e6:.1f} MB, {free / 1e6:.1f} MB are free. "
             "Free some space or choose another folder; nothing was written."
         ) from error
     finally:

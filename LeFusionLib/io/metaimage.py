@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import LeFusionError
 from ..volume import Volume, checked_matrix
-from .files import is_private
+from .files import COMPRESSION, is_private
 
 KIND = "MetaImage"
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -63,7 +63,7 @@ def write(volume: Volume, path: Path, synthetic: dict[str, str]) -> None:
     """Write one .mha with the harmless keys the volume came with."""
     source = volume.storage if isinstance(volume.storage, MetaImageStorage) else MetaImageStorage()
     array = np.ascontiguousarray(volume.array, dtype=volume.array.dtype.newbyteorder("<"))
-    data = zlib.compress(array.data, 3) if source.compressed else array.data
+    data = zlib.compress(array.data, COMPRESSION) if source.compressed else array.data
     matrix = LPS_TO_RAS @ volume.ijk_to_ras
     spacing = np.linalg.norm(matrix[:3, :3], axis=0)
     fields = {

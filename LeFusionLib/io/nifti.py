@@ -100,11 +100,11 @@ def write(volume: Volume, path: Path, synthetic: dict[str, str]) -> None:
 def _geometry(image: Any) -> np.ndarray:
     """ijk_to_ras by sform, else qform, in mm."""
     ijk_to_ras = np.array(image.affine, dtype=np.float64)
-    lengths = np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
-    pixdim = np.array(image.header["pixdim"][1:4], dtype=np.float64)
-    if not np.allclose(lengths, pixdim, rtol=0.01) and (pixdim > 0).all():
+    lengths: np.ndarray = np.linalg.norm(ijk_to_ras[:3, :3], axis=0)
+    pixdim: np.ndarray = np.array(image.header["pixdim"][1:4], dtype=np.float64)
+    if (pixdim > 0).all() and (np.abs(lengths - pixdim) > 0.01 * pixdim).any():
         # EMIDEC's files have an sform of bare directions, the voxel size stands in pixdim alone; 3D Slicer reads that.
-        bare = np.allclose(lengths, 1.0, atol=1e-4)
+        bare = bool((np.abs(lengths - 1) < 1e-4).all())
         if bare:
             ijk_to_ras[:3, :3] *= pixdim
         logger.warning(

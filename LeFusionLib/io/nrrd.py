@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import LeFusionError
 from ..volume import Volume
-from .files import is_private
+from .files import COMPRESSION, is_private
 
 KIND = "NRRD"
 LPS = "left-posterior-superior"
@@ -112,8 +112,8 @@ def write_array(
     with open(path, "wb") as file:
         file.write(("\n".join(lines) + "\n\n").encode())
         if compressed:
-            # Level 3 is several times faster than 9 on CT and a few per cent larger; no name, no date: same bytes.
-            with gzip.GzipFile(filename="", mode="wb", compresslevel=3, fileobj=file, mtime=0) as packed:
+            # No name and no date in the gzip header, so that the same volume gives the same bytes.
+            with gzip.GzipFile(filename="", mode="wb", compresslevel=COMPRESSION, fileobj=file, mtime=0) as packed:
                 packed.write(array.data)
         else:
             file.write(array.data)
@@ -160,4 +160,5 @@ def _geometry(header: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     ijk_to_space[:3, :3] = rows[spatial].T
     ijk_to_space[:3, 3] = np.zeros(3) if origin is None else origin
     ijk_to_space[:3] *= MM_PER_UNIT[unit]
-    return np.diag((*TO_RAS[space], 1)) @ ijk_to_space, spatial
+    ijk_to_space[:3] *= np.reshape(TO_RAS[space], (3, 1))
+    return ijk_to_space, spatial
