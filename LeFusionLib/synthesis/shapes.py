@@ -67,7 +67,7 @@ def handcrafted_shape(
 class UnitShape:
     """A shape whose smallest enclosing sphere is the unit sphere: signed distance over a cube in (R, A, S).
 
-    `distance` (CELLS, CELLS, CELLS); `center` (3,) and `radius`: that sphere in the cube, which runs from -REACH to REACH.
+    `distance` (CELLS, CELLS, CELLS); `center` (3,), `radius`: that sphere in the cube, which runs from -REACH to REACH.
     """
 
     distance: np.ndarray
