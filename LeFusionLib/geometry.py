@@ -5,6 +5,7 @@ an `ijk_to_ras` (4, 4): a volume, a lesion mask, a patch. It may be oblique, ani
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations, product
 from typing import TYPE_CHECKING, Protocol
@@ -221,16 +222,9 @@ class PatchFrame:
         an aligned volume of the same spacing needs no interpolation. Where a lesion almost as large as the patch
         would stick out because of this, the patch is centred on the bounding box itself.
         """
-        if spacing_mm is None:
-            axes = lesion.ijk_to_ras[:3, :3]
-        else:
-            spacing = np.asarray(spacing_mm, dtype=np.float64)
-            if spacing.shape != (3,) or not (np.isfinite(spacing) & (spacing > 0)).all():
-                raise LeFusionError(f"A patch needs three spacings (D, H, W) above 0 mm; got {spacing_mm!r}.")
-            axes = np.diag([-spacing[2], -spacing[1], spacing[0]])
+        axes = _patch_axes(lesion, spacing_mm)
         frame = cls(shape, _matrix(axes, np.zeros(3)))
-        wanted = kji_from_ras(frame.ijk_to_ras, ras_from_kji(lesion.ijk_to_ras, lesion.kji))
-        low, high = wanted.min(axis=0), wanted.max(axis=0)
+        low, high = frame._span(lesion)
         size = np.array(frame.shape)
         step_mm = np.array(frame.spacing_mm)
         if (high - low > size - 1 + COINCIDE_VOXELS).any():
@@ -247,6 +241,24 @@ class PatchFrame:
         if (low < start - COINCIDE_VOXELS).any() or (high > start + size - 1 + COINCIDE_VOXELS).any():
             start = (low + high) / 2 - (size - 1) / 2
         return cls(shape, _matrix(axes, ras_from_kji(frame.ijk_to_ras, start)[0]))
+
+    @classmethod
+    def smallest_around(
+        cls,
+        lesion: "LesionMask",
+        shapes: Sequence[tuple[int, int, int]],
+        spacing_mm: tuple[float, float, float] | None,
+        margin_mm: float,
+    ) -> "PatchFrame":
+        """The patch of the first of `shapes` (smallest first) that holds the lesion with `margin_mm` on every side; else
+        the last, which must hold the lesion itself."""
+        probe = cls((1, 1, 1), _matrix(_patch_axes(lesion, spacing_mm), np.zeros(3)))
+        low, high = probe._span(lesion)
+        needed_mm = (high - low) * probe.spacing_mm + 2 * margin_mm
+        for shape in shapes:
+            if (needed_mm <= (np.array(shape) - 1) * probe.spacing_mm).all():
+                return cls.around(lesion, shape, spacing_mm)
+        return cls.around(lesion, shapes[-1], spacing_mm)
 
     def extract(self, volume: Volume) -> np.ndarray:
         """Grey values (d, h, w) float32: linear between voxels, the nearest voxel's value beyond the border.
@@ -319,10 +331,25 @@ class PatchFrame:
         values = map_coordinates(patch, positions.T, order=3, mode="nearest")
         return np.clip(values, patch.min(), patch.max())
 
+    def _span(self, lesion: "LesionMask") -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest continuous index (k, j, i) of the lesion's voxel centres in this frame."""
+        wanted = kji_from_ras(self.ijk_to_ras, ras_from_kji(lesion.ijk_to_ras, lesion.kji))
+        return wanted.min(axis=0), wanted.max(axis=0)
+
     def _positions_on(self, grid: Grid) -> np.ndarray:
         """Continuous indices (d * h * w, 3) on the other grid of all patch voxels."""
         kji = np.indices(self.shape).reshape(3, -1).T
         return kji_from_ras(grid.ijk_to_ras, ras_from_kji(self.ijk_to_ras, kji))
+
+
+def _patch_axes(lesion: "LesionMask", spacing_mm: tuple[float, float, float] | None) -> np.ndarray:
+    """Steps (3, 3) of a patch in RAS mm: the lesion grid's own, or the patient's axes as in axial CT."""
+    if spacing_mm is None:
+        return lesion.ijk_to_ras[:3, :3]
+    spacing = np.asarray(spacing_mm, dtype=np.float64)
+    if spacing.shape != (3,) or not (np.isfinite(spacing) & (spacing > 0)).all():
+        raise LeFusionError(f"A patch needs three spacings (D, H, W) above 0 mm; got {spacing_mm!r}.")
+    return np.diag([-spacing[2], -spacing[1], spacing[0]])
 
 
 def _matrix(axes: np.ndarray, origin_ras: np.ndarray) -> np.ndarray:

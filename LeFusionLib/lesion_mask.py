@@ -1,13 +1,13 @@
 """Where tissue is made: one mask per lesion class, with its place in the world."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from .errors import LeFusionError, unknown_name
-from .geometry import Grid, describe_grid, minimum_enclosing_sphere, ras_from_kji, same_grid
+from .geometry import ControlSphere, Grid, describe_grid, minimum_enclosing_sphere, ras_from_kji, same_grid
 from .volume import checked_matrix, spacing_of
 
 
@@ -17,11 +17,14 @@ class LesionMask:
 
     Given as (D, H, W) or (L, D, H, W), bool or 0 and 1 of any dtype; kept as a read-only bool copy.
     `classes` names the L classes. A voxel belongs to one class at most. A class may be empty, the whole mask may not.
+    `sphere` is the control sphere the shape was asked for with, and `drawn_by` what drew it; None for a given mask.
     """
 
     array: np.ndarray
     ijk_to_ras: np.ndarray
     classes: tuple[str, ...] = ("nodule",)
+    sphere: ControlSphere | None = None
+    drawn_by: str | None = None
 
     def __post_init__(self) -> None:
         array = np.asarray(self.array)
@@ -195,4 +198,4 @@ class LesionMask:
         array = np.zeros_like(self.array)
         where = (slice(None), *kji.T)
         array[where] = self.array[where]
-        return LesionMask(array, self.ijk_to_ras, self.classes)
+        return replace(self, array=array)

@@ -47,26 +47,21 @@ def paper_times(timesteps: int, jump_length: int = 2, jump_n_sample: int = 2) ->
     return [timesteps - 1, *_descend(timesteps - 1, -1, [(jump_length, jump_n_sample, stations)])]
 
 
-def time_grid(timesteps: int, num_steps: int, n_sample: int = 1) -> list[int]:
-    """`num_steps` evenly spaced evaluations, each repeated `n_sample` times with a re-noising in between: the coarse
-    form of the repeats, for solvers that take long steps."""
+def time_grid(timesteps: int, num_steps: int, jump_length: int = 1, jump_n_sample: int = 1) -> list[int]:
+    """`repaint_times` on a coarse grid of `num_steps` evenly spaced times, jumps counted in steps of the grid: the form
+    of the repeats for solvers that take long steps. With all `timesteps` it is the published sequence."""
     if not 1 <= num_steps <= timesteps:
         raise LeFusionError(f"The sampler takes 1 to {timesteps} steps with this model; got {num_steps}.")
-    if n_sample < 1:
-        raise LeFusionError(f"Each step can be passed once or more; got {n_sample} passes.")
-    stops = [round((timesteps - 1) * (1 - i / num_steps)) for i in range(num_steps)] + [-1]
-    times = stops[:1]
-    for high, low in zip(stops, stops[1:], strict=False):
-        # The last step ends at the clean image: there is nothing left to harmonise by noising it again.
-        passes = n_sample if low >= 0 else 1
-        times += [low] + [high, low] * (passes - 1)
-    return times
+    stops = [round((timesteps - 1) * (i + 1) / num_steps) for i in range(num_steps)]
+    if num_steps == timesteps:
+        stops = list(range(timesteps))
+    return [-1 if step < 0 else stops[step] for step in repaint_times(num_steps, jump_length, jump_n_sample)]
 
 
 def _check(timesteps: int, jump_length: int, n_sample: int) -> None:
-    if not (1 <= jump_length < timesteps and n_sample >= 1):
+    if jump_length < 1 or n_sample < 1 or (n_sample > 1 and jump_length >= timesteps):
         raise LeFusionError(
-            f"Resampling needs a jump length of 1 to {timesteps - 1} and at least 1 pass; "
+            f"Resampling needs a jump length of 1 to {max(1, timesteps - 1)} and at least 1 pass; "
             f"got jump_length={jump_length}, jump_n_sample={n_sample}."
         )
 

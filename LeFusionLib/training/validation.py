@@ -65,7 +65,7 @@ class Validation:
             lambda x, t, c: denoiser(x, t, c if denoiser.spec.condition_size else None, context),
             background,
             lesion,
-            time_grid(schedule.timesteps, SAMPLE_STEPS, passes),
+            time_grid(schedule.timesteps, SAMPLE_STEPS, jump_n_sample=passes),
             schedule,
             condition=condition,
             noise=seeded_noise(0, device),

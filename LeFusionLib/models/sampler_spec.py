@@ -1,0 +1,44 @@
+"""How tissue is sampled: method, steps, repeats, guidance."""
+
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from ..errors import LeFusionError, unknown_name
+
+METHODS = ("ddpm", "ddim", "dpm++")
+
+
+@dataclass(frozen=True)
+class SamplerSpec:
+    """Settings of the sampler; None takes what the model was found to do best with.
+
+    method: "ddpm" (with 300 steps and jumps the paper's sampler), "ddim" or "dpm++". num_steps: 1 to the model's time
+    steps. jump_length, jump_n_sample: how far to go back and how often to pass (Lugmayr et al. 2022), in steps of the
+    grid. guidance_scale: how far to exaggerate the texture asked for; other than 1 it costs two evaluations a step.
+    """
+
+    method: str | None = None
+    num_steps: int | None = None
+    jump_length: int | None = None
+    jump_n_sample: int | None = None
+    guidance_scale: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.method is not None and self.method not in METHODS:
+            raise unknown_name("sampler", self.method, METHODS)
+        for name in ("num_steps", "jump_length", "jump_n_sample"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise LeFusionError(f"The sampler's {name} must be a whole number from 1; got {value!r}.")
+        if self.guidance_scale is not None and not 0 <= self.guidance_scale <= 20:
+            raise LeFusionError(f"The guidance scale must be from 0 to 20; got {self.guidance_scale!r}.")
+
+    def filled_from(self, default: "SamplerSpec") -> "SamplerSpec":
+        """The same with every open setting taken from `default`."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return SamplerSpec(**{k: getattr(default, k) if v is None else v for k, v in values.items()})
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+

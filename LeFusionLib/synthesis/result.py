@@ -1,0 +1,74 @@
+"""What a synthesis gives back, and how it is saved."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..io import atomic_write, check_output, output_suffix, write_segmentation, write_volume
+from ..lesion_mask import LesionMask
+from ..volume import Volume
+
+CLASS_COLORS = ((0.90, 0.35, 0.25), (0.25, 0.60, 0.90), (0.95, 0.75, 0.20), (0.45, 0.75, 0.35))
+
+
+@dataclass(frozen=True, eq=False)
+class SynthesisResult:
+    """`volume` with the lesion in it, `lesion_mask` on the same grid, the `report`, and the untouched `original`."""
+
+    volume: Volume
+    lesion_mask: LesionMask
+    report: dict[str, Any]
+    original: Volume
+
+    def save(
+        self,
+        stem: str | Path,
+        image_format: str | None = None,
+        overwrite: bool = False,
+        inputs: Sequence[str | Path] = (),
+    ) -> list[Path]:
+        """Write `stem` + .nii.gz (or `image_format`, by default the input's), .seg.nrrd and .json; returns the paths.
+
+        Existing files are refused unless `overwrite`; an input is never overwritten (`inputs` names their files).
+        """
+        paths = output_paths(stem, image_format or output_suffix(self.original))
+        check_output(paths, list(inputs), overwrite)
+        paths[0].parent.mkdir(parents=True, exist_ok=True)
+        marks = synthetic_marks(self.report)
+        write_volume(self.volume, paths[0], synthetic=marks)
+        segments = [
+            {"name": name, "label": number, "color": CLASS_COLORS[(number - 1) % len(CLASS_COLORS)]}
+            for number, name in enumerate(self.lesion_mask.classes, start=1)
+        ]
+        write_segmentation(self.lesion_mask.labels(), self.volume.ijk_to_ras, paths[1], segments, synthetic=marks)
+        with atomic_write(paths[2]) as temporary:
+            Path(temporary).write_text(json.dumps(self.report, indent=1) + "\n")
+        return paths
+
+
+def output_paths(stem: str | Path, suffix: str) -> list[Path]:
+    """Image, segmentation and report beside each other."""
+    stem = Path(stem)
+    return [stem.with_name(stem.name + ending) for ending in (suffix, ".seg.nrrd", ".json")]
+
+
+def synthetic_marks(report: dict[str, Any]) -> dict[str, str]:
+    """What goes into file headers: that this is synthetic, and how it was made."""
+    return {
+        "synthetic": "true",
+        "software": f"LeFusion {__version__}",
+        "model": report["model"]["name"],
+        "seed": str(report["seed"]),
+        "input_sha256": report["input"]["sha256"],
+    }
+
+
+def together(masks: Sequence[LesionMask]) -> LesionMask:
+    """One mask of all lesions, which do not overlap."""
+    array = np.logical_or.reduce([mask.array for mask in masks])
+    return replace(masks[0], array=array, sphere=None, drawn_by=None)
