@@ -1,7 +1,7 @@
 """LeFusion in 3D Slicer: paint a lesion of a chosen place, size and texture into the loaded volume.
 
 The module is thin: it hands arrays and matrices to `LeFusionLib` and puts the answer into new nodes.
-State of this file: its logic is checked on MRML without the application; it has not yet been run inside 3D Slicer, and
+State of this file: its logic was run once on real MRML without the application; not yet run inside 3D Slicer, and
 its controls are not saved with the scene. It needs Slicer 5.10 or newer (Python 3.12).
 """
 

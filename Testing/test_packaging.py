@@ -1,6 +1,6 @@
 """What Slicer packages: a file that no CMake list names is missing on users' machines, so the lists equal the tree.
 
-Run as a program (`python Testing/test_packaging.py`) this writes the lists of LeFusionLib anew from the tree.
+Run as a program (`python Testing/test_packaging.py`) this writes the lists of LeFusionLib anew.
 """
 
 import ast
@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = ROOT / "LeFusionLib"
 SHIPPED_BY_SLICER = {"qt", "ctk", "vtk", "slicer", "numpy", "scipy", "SimpleITK"}
-TEMPLATE = """# Every file of the library; a file not listed is not packaged. Written by `python Testing/test_packaging.py`.
+TEMPLATE = """# Every file of the library; what is not listed is not packaged. From `python Testing/test_packaging.py`.
 set(LIBRARY_PYTHON_SCRIPTS{scripts}
   )
 
