@@ -33,7 +33,7 @@ def random_view(
         index.append(np.clip(wanted, 0, length - 1))
         inside_case.append(index[-1] == wanted)
     within = np.logical_and.outer(np.logical_and.outer(*inside_case[:2]), inside_case[2])
-    image, mask = case.image[np.ix_(*index)], case.mask[np.ix_(range(len(case.mask)), *index)] & within
+    image, mask = case.image[np.ix_(*index)], case.mask[np.ix_(np.arange(len(case.mask)), *index)] & within
     for axis in (-3, -2, -1):
         if rng.random() < 0.5:
             image, mask = np.flip(image, axis), np.flip(mask, axis)
