@@ -79,6 +79,16 @@ class ModelSpec:
             return classes + 1
         return 2 * classes + 1 if self.context == "clean" else classes
 
+    def check_diameter(self, diameter_mm: float, volume_spacing_mm: tuple[float, float, float]) -> None:
+        """Refuse a control sphere that the largest patch cannot hold; says how large it may be."""
+        spacing = self.spacing_mm or volume_spacing_mm
+        largest = min((n - 1) * mm for n, mm in zip(self.patch_shapes[-1], spacing, strict=True))
+        if diameter_mm > largest:
+            raise LeFusionError(
+                f"A sphere of {diameter_mm:g} mm is larger than the patch of model '{self.name}'. "
+                f"The largest possible diameter is {largest:g} mm."
+            )
+
     def network_options(self) -> dict[str, Any]:
         """Arguments of `UNet3D`."""
         return {

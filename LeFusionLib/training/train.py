@@ -14,10 +14,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..diffusion import DiffusionSchedule, cosine_schedule, lesion_focused_loss, q_sample
 from ..errors import LeFusionError
+from ..models.checkpoint import ModelCard, save_model
 from ..models.denoiser import Denoiser, clean_context
 from .batches import Batch, BatchMaker
 from .cases import LesionCase, read_cases, split_by_patient
 from .settings import TrainSettings
+from .texture_groups import texture_presets
 from .validation import Validation
 
 logger = logging.getLogger(__name__)
@@ -101,7 +103,8 @@ def _keep_settings(settings: TrainSettings, run: Path) -> None:
     now = json.loads(json.dumps(settings.to_dict()))
     if file.exists():
         before = json.loads(file.read_text())
-        changed = [key for key in now if key != "steps" and now[key] != before.get(key)]
+        free = ("steps", "textures", "sampler", "licence", "description")  # change nothing in what is learned
+        changed = [key for key in now if key not in free and now[key] != before.get(key)]
         if changed:
             raise LeFusionError(
                 f"The run in {run.name} was started with other settings ({', '.join(changed)}). "
@@ -163,13 +166,23 @@ def _export(
     held_out: list[LesionCase],
     step: int,
 ) -> Path:
-    from ..models.checkpoint import save_model
-
-    facts = {
-        "steps": step,
-        "cases": len(training),
-        "patients": len({case.patient for case in training}),
-        "held_out_patients": sorted({case.patient for case in held_out}),
-        "settings": {k: v for k, v in settings.to_dict().items() if k != "spec"},
-    }
-    return save_model(run / "model", denoiser, training=facts)
+    spec = settings.spec
+    unwritten = ("spec", "textures", "sampler", "licence", "description")
+    card = ModelCard(
+        spec=spec,
+        sampler=settings.sampler,
+        textures={
+            name: texture_presets(training, spec.classes.index(name), list(shares), list(shares.values()), settings.seed)
+            for name, shares in settings.textures.items()
+        },
+        licence=settings.licence,
+        description=settings.description,
+        training={
+            "steps": step,
+            "cases": len(training),
+            "patients": len({case.patient for case in training}),
+            "held_out_patients": sorted({case.patient for case in held_out}),
+            "settings": {k: v for k, v in settings.to_dict().items() if k not in unwritten},
+        },
+    )
+    return save_model(run / "model", denoiser, card)
