@@ -23,7 +23,7 @@ class ModelSpec:
     intensity: the rule for the grey values' window, see `intensity.window_for`.
     context: how the background is shown: "noised" to level t as in the paper (Eqs. 2, 3), or "clean": as it is, with
     the mask, in channels beside the lesion.
-    condition_way: how the histogram enters, see `UNet3D`.
+    condition_way, condition_scale: how the histogram enters, see `UNet3D`.
     """
 
     name: str
@@ -37,6 +37,7 @@ class ModelSpec:
     heads: int = 8
     head_dim: int = 32
     condition_way: str = "concat"
+    condition_scale: float = 1.0
     context: str = "noised"
     timesteps: int = 300
     margin_mm: float = 2.0
@@ -100,6 +101,7 @@ class ModelSpec:
             "head_dim": self.head_dim,
             "condition_size": self.condition_size,
             "condition_way": self.condition_way,
+            "condition_scale": self.condition_scale,
         }
 
     def to_dict(self) -> dict[str, Any]:

@@ -74,6 +74,7 @@ _LUNG = ModelSpec(
     dim_mults=(1, 2, 4),
     heads=2,
     head_dim=32,
+    condition_scale=16.0,
     context="clean",
 )
 _PAPER = replace(
@@ -84,12 +85,13 @@ _PAPER = replace(
     dim_mults=(1, 2, 4, 8),
     heads=8,
     condition_way="cross_attention",
+    condition_scale=1.0,
     context="noised",
 )
 
 _SMALL = TrainSettings(
     _LUNG,
-    steps=2600,
+    steps=2000,
     batch_size=4,
     learning_rate=5e-4,
     lr_schedule="cosine",
