@@ -136,11 +136,10 @@ def models(options: argparse.Namespace) -> None:
 
 def convert(options: argparse.Namespace) -> None:
     """`lefusion convert`: a published checkpoint as a model folder of our own format."""
+    from .io import check_output
     from .models.checkpoint import CARD, WEIGHTS, file_sha256, save_model
     from .models.released import load_released_checkpoint
     from .models.zoo import published_card
-
-    from .io import check_output
 
     source, target = Path(options.checkpoint), Path(options.output)
     check_output([target / CARD, target / WEIGHTS], [source], options.overwrite)
@@ -208,9 +207,7 @@ def _reporter(options: argparse.Namespace) -> Reporter:
 
 
 def _sampler(options: argparse.Namespace) -> "lf.SamplerSpec":
-    return lf.SamplerSpec(
-        options.sampler, options.steps, options.jump_length, options.jump_n_sample, options.guidance
-    )
+    return lf.SamplerSpec(options.sampler, options.steps, options.jump_length, options.jump_n_sample, options.guidance)
 
 
 def _lesions(options: argparse.Namespace, volume: "lf.Volume", model: "Model") -> "list[lf.LesionMask]":
@@ -231,7 +228,9 @@ def _draw(options: argparse.Namespace, volume: "lf.Volume", lesion_class: str) -
     if len(diameters) == 1:
         diameters = diameters * len(options.center)
     if len(diameters) != len(options.center):
-        raise LeFusionError(f"{len(options.center)} centres need as many --diameter, or one for all; got {len(diameters)}.")
+        raise LeFusionError(
+            f"{len(options.center)} centres need as many --diameter, or one for all; got {len(diameters)}."
+        )
     boundary = _boundary(options, volume)
     return [
         lf.draw_lesion_mask(
@@ -262,7 +261,8 @@ def _boundary(options: argparse.Namespace, volume: "lf.Volume") -> "lf.LesionMas
 def _texture(options: argparse.Namespace, model: "Model") -> Any:
     """What `--texture` or `--texture-from` ask for: one texture, or {class: texture}."""
     if getattr(options, "texture_from", None):
-        return _texture_of(*options.texture_from, model)
+        image, mask = options.texture_from
+        return _texture_of(image, mask, model)
     parts = [text.partition("=") for text in options.texture]
     if all(equals for _, equals, _ in parts):
         return {name: _number_or_name(value) for name, _, value in parts}
@@ -311,12 +311,18 @@ def _draw_figure(result: "SynthesisResult", path: Path) -> Path:
 def _tell(reporter: Reporter, result: "SynthesisResult", files: list[Path], seconds: Mapping[str, float]) -> None:
     lines = [f"wrote {', '.join(str(file) for file in files)}"]
     for row in result.report["lesions"]:
-        line = f"{row['class']}: {row['diameter_mm']['delivered']:.1f} mm, mean {row['mean']['value']:.0f} {row['mean']['unit']}"
+        unit = row["mean"]["unit"]
+        line = f"{row['class']}: {row['diameter_mm']['delivered']:.1f} mm, mean {row['mean']['value']:.0f} {unit}"
         if "texture" in row:
-            line += f", {row['texture']['name']}, {row['texture']['wasserstein']:.0f} {row['mean']['unit']} from the texture asked"
+            texture = row["texture"]
+            line += f", {texture['name']}, {texture['wasserstein']:.0f} {unit} from the texture asked"
         lines.append(line)
     background = result.report["background"]
-    lines.append(f"{background['changed_voxels_outside_mask']} of {background['voxels_outside_mask']} voxels outside changed")
+    lines.append(
+        f"{background['changed_voxels_outside_mask']} of {background['voxels_outside_mask']} voxels outside changed"
+    )
     spent = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items())
     lines.append(f"{sum(seconds.values()):.1f} s: {spent}")
-    reporter.say("\n".join(lines), files=[str(file) for file in files], seconds=dict(seconds), lesions=result.report["lesions"])
+    reporter.say(
+        "\n".join(lines), files=[str(file) for file in files], seconds=dict(seconds), lesions=result.report["lesions"]
+    )

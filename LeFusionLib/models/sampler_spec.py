@@ -40,5 +40,3 @@ class SamplerSpec:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
-
-

@@ -57,7 +57,9 @@ class ModelSpec:
         if not self.classes or not self.patch_shapes:
             raise LeFusionError(f"Model '{self.name}' needs at least one class and one patch shape.")
         if self.dim % 8 or self.dim < 8:
-            raise LeFusionError(f"The width `dim` must be a multiple of 8 (group norm); model '{self.name}' has {self.dim}.")
+            raise LeFusionError(
+                f"The width `dim` must be a multiple of 8 (group norm); model '{self.name}' has {self.dim}."
+            )
         step = 2 ** (len(self.dim_mults) - 1)
         for shape in self.patch_shapes:
             if len(shape) != 3 or shape[1] % step or shape[2] % step:

@@ -8,7 +8,7 @@ from .blocks import ResidualBlock, SliceConv, SliceUpsample, TimeEmbedding
 
 
 class UNet3D(nn.Module):
-    """The published network at any width (LeFusion, Sec. 4 and its released weights; Ho et al. 2022 for the video U-Net).
+    """The published network at any width (LeFusion, Sec. 4 and its released weights; video U-Net: Ho et al. 2022).
 
     in_channels, out_channels: channels of the network's input and of the predicted noise.
     dim, dim_mults: width of the first level; widths of the levels as its multiples.
@@ -46,7 +46,7 @@ class UNet3D(nn.Module):
         self.down = nn.ModuleList()
         for level, width in enumerate(widths):
             narrow, last = widths[max(level - 1, 0)], level == len(widths) - 1
-            resample = nn.Identity() if last else SliceConv(width, width, 4, stride=2, padding=1)
+            resample: nn.Module = nn.Identity() if last else SliceConv(width, width, 4, stride=2, padding=1)
             self.down.append(Level(narrow, width, embedding, attention, attended, resample))
         self.middle = Middle(widths[-1], embedding, attention)
         self.up = nn.ModuleList()
@@ -72,7 +72,7 @@ class UNet3D(nn.Module):
             condition = (self.null_condition if condition is None else condition).expand(batch, -1)
             condition = condition * self.condition_scale
         embedding = self.time(t)
-        if self.concat_condition:
+        if self.concat_condition and condition is not None:
             embedding = torch.cat((embedding, condition), dim=-1)
         bias = self.depth_bias(slices)[None]
         stem = self.stem(x.contiguous())

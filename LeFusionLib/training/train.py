@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -47,6 +48,7 @@ def train(settings: TrainSettings, data: Path, run: Path, mixed_precision: str =
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     model, optimizer = accelerator.prepare(model, optimizer)
     averaged.to(accelerator.device)
+    smoothed = cast(Denoiser, averaged.module)
     step = _resume(run, accelerator.unwrap_model(model), averaged, optimizer)
     validation = Validation(held_out, settings, run)
     schedule = cosine_schedule(settings.spec.timesteps)
@@ -69,9 +71,9 @@ def train(settings: TrainSettings, data: Path, run: Path, mixed_precision: str =
             _log(run, step, {"loss": mean, "lr": learning_rate(settings, step - 1), "seconds_per_step": seconds})
             _save(run, step, accelerator.unwrap_model(model), averaged, optimizer)
             if step % settings.validate_every == 0 or step == settings.steps:
-                _log(run, step, validation.measure(averaged.module, schedule, step))
+                _log(run, step, validation.measure(smoothed, schedule, step))
             started, seen = time.monotonic(), []
-    return _export(run, settings, averaged.module, training, held_out, step)
+    return _export(run, settings, smoothed, training, held_out, step)
 
 
 def batch_loss(
@@ -126,9 +128,7 @@ def _resume(run: Path, model: Denoiser, averaged: AveragedModel, optimizer: torc
     return state["step"]
 
 
-def _save(
-    run: Path, step: int, model: Denoiser, averaged: AveragedModel, optimizer: torch.optim.Optimizer
-) -> None:
+def _save(run: Path, step: int, model: Denoiser, averaged: AveragedModel, optimizer: torch.optim.Optimizer) -> None:
     state = {
         "step": step,
         "model": model.state_dict(),
@@ -172,7 +172,9 @@ def _export(
         spec=spec,
         sampler=settings.sampler,
         textures={
-            name: texture_presets(training, spec.classes.index(name), list(shares), list(shares.values()), settings.seed)
+            name: texture_presets(
+                training, spec.classes.index(name), list(shares), list(shares.values()), settings.seed
+            )
             for name, shares in settings.textures.items()
         },
         licence=settings.licence,

@@ -87,7 +87,7 @@ class Validation:
             k = int(mask.any(0).sum(axis=(1, 2)).argmax())
             for row, picture in enumerate((image[k], made[k])):
                 axes[row, column].imshow(picture, cmap="gray", vmin=-1, vmax=1)
-                axes[row, column].contour(mask.any(0)[k], [0.5], colors="tab:red", linewidths=0.5)
+                axes[row, column].contour(np.any(mask[:, k], axis=0), [0.5], colors="tab:red", linewidths=0.5)
                 axes[row, column].axis("off")
         figure.suptitle(f"held-out lesions, real and remade, step {step}", fontsize=8)
         figure.savefig(self.run / f"samples_{step:06d}.png", dpi=110, bbox_inches="tight")
