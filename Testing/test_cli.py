@@ -111,7 +111,7 @@ def test_several_spheres_make_several_lesions(scan, model, tmp_path):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["{scan}x", *CENTER, "--diameter", "8"], "no file"),
+        (["{scan}x.nii", *CENTER, "--diameter", "8"], "no file"),
         (["{scan}"], "--mask FILE, or --center"),
         (["{scan}", *CENTER], "centres need as many --diameter"),
         (["{scan}", "--center", "900", "0", "0", "--diameter", "8"], "outside"),
@@ -129,7 +129,7 @@ def test_several_spheres_make_several_lesions(scan, model, tmp_path):
         (["{scan}", *CENTER, "--diameter", "8", "--device", "gpu"], "no device 'gpu'"),
         (["{scan}", *CENTER, "--diameter", "8", "--mask-model", "handcraft"], "Did you mean 'handcrafted'"),
         (["{scan}", *CENTER, "--diameter", "8", "--boundary", "nowhere.nii.gz"], "no file"),
-        (["{scan}", "--mask", "{scan}"], "No voxel has the label"),
+        (["{scan}", "--mask", "{scan}"], "It may be an image"),
         (["{scan}", *CENTER, "--diameter", "eight"], "invalid float value"),
     ],
 )
