@@ -15,9 +15,10 @@ from LeFusionLib.models.sampler_spec import SamplerSpec
 from LeFusionLib.training.augment import random_view, smallest_shape
 from LeFusionLib.training.batches import BatchMaker, texture_condition
 from LeFusionLib.training.cases import LesionCase, read_cases, split_by_patient
+from LeFusionLib.training.objective import batch_loss
 from LeFusionLib.training.settings import PRESETS, TrainSettings, preset
 from LeFusionLib.training.texture_groups import group, texture_presets
-from LeFusionLib.training.train import batch_loss, learning_rate, train
+from LeFusionLib.training.train import learning_rate, train
 
 SHAPES = ((8, 16, 16), (12, 24, 24))
 
