@@ -250,8 +250,8 @@ class PatchFrame:
         spacing_mm: tuple[float, float, float] | None,
         margin_mm: float,
     ) -> "PatchFrame":
-        """The patch of the first of `shapes` (smallest first) that holds the lesion with `margin_mm` on every side; else
-        the last, which must hold the lesion itself."""
+        """The patch of the first of `shapes` (smallest first) that holds the lesion with `margin_mm` on every side;
+        else the last, which must hold the lesion itself."""
         probe = cls((1, 1, 1), _matrix(_patch_axes(lesion, spacing_mm), np.zeros(3)))
         low, high = probe._span(lesion)
         needed_mm = (high - low) * probe.spacing_mm + 2 * margin_mm

@@ -357,9 +357,7 @@ def _paint_trees(scan: _Scan, lungs: np.ndarray) -> None:
                 _paint_bronchi(scan, lungs, nodes, parent, radius)
 
 
-def _paint_bronchi(
-    scan: _Scan, lungs: np.ndarray, nodes: np.ndarray, parent: np.ndarray, radius: np.ndarray
-) -> None:
+def _paint_bronchi(scan: _Scan, lungs: np.ndarray, nodes: np.ndarray, parent: np.ndarray, radius: np.ndarray) -> None:
     """An airway beside every artery that is wide enough, its wall just resolved."""
     wide = [n for n in range(1, len(nodes)) if radius[n] > 1.35]
     aside = np.array([0.35, 0.75, 0.55])  # the same side for all keeps the airways joined

@@ -11,8 +11,7 @@ settings.register_profile("unhurried", deadline=None)  # a busy machine is no fa
 settings.load_profile("unhurried")
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "slow: full-size networks and complete sampling runs, minutes on two cores")
+def pytest_configure():
     try:
         import torch
     except ImportError:  # floor 1 is tested without

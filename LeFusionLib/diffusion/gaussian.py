@@ -17,5 +17,5 @@ def predict_x_start(x_t: Tensor, alpha_bar: float, noise: Tensor) -> Tensor:
 
 
 def renoise(x_t: Tensor, alpha_bar_from: float, alpha_bar_to: float, noise: Tensor) -> Tensor:
-    """Walk the forward process from one level to a noisier one (Ho et al. 2020, Eq. 2; Lugmayr et al. 2022, Sec. 4.2)."""
+    """Walk the forward process from one level to a noisier one (Ho et al. 2020, Eq. 2; Lugmayr et al., Sec. 4.2)."""
     return q_sample(x_t, alpha_bar_to / alpha_bar_from, noise)

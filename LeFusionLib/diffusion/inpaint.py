@@ -37,7 +37,8 @@ def inpaint(
     times: from T - 1 down to -1 as `repaint_times` or `time_grid` make them: a fall is an evaluation at the earlier
     entry, a rise is a re-noising.
     noise: called once per draw: the start image; per evaluation the background's, then the step's; per re-noising one.
-    Returns (B, C, D, H, W), equal to `background` bit for bit outside the union. Raises `Cancelled` within one evaluation.
+    Returns (B, C, D, H, W), equal to `background` bit for bit outside the union.
+    Raises `Cancelled` within one evaluation.
     """
     inside = lesion_mask.amax(dim=1, keepdim=True) > 0.5
     shape = tuple(background.shape)

@@ -15,7 +15,8 @@ def seeded_noise(seed: int | Sequence[int], device: str | torch.device = "cpu") 
     Drawn on the CPU, so that a seed means the same on every device.
     """
     rows = isinstance(seed, Sequence)
-    generators = [torch.Generator().manual_seed(int(s)) for s in (seed if rows else [seed])]
+    seeds = seed if isinstance(seed, Sequence) else [seed]
+    generators = [torch.Generator().manual_seed(int(s)) for s in seeds]
 
     def draw(shape: tuple[int, ...]) -> Tensor:
         drawn = (

@@ -40,8 +40,8 @@ def repaint_times(
 
 
 def paper_times(timesteps: int, jump_length: int = 2, jump_n_sample: int = 2) -> list[int]:
-    """The sequence as the paper writes it, {300, 299, 298, 299, 300, 299, 298, 297, 296, ...} (Appendix F), counted from
-    0 instead of 1: the jumps begin at the first step, every `jump_length` steps."""
+    """The sequence as the paper writes it, {300, 299, 298, 299, 300, 299, 298, 297, 296, ...} (Appendix F), counted
+    from 0 instead of 1: the jumps begin at the first step, every `jump_length` steps."""
     _check(timesteps, jump_length, jump_n_sample)
     stations = range((timesteps - 1) % jump_length, timesteps - jump_length, jump_length)
     return [timesteps - 1, *_descend(timesteps - 1, -1, [(jump_length, jump_n_sample, stations)])]

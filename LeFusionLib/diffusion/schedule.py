@@ -33,7 +33,7 @@ class DiffusionSchedule:
         return 1.0 if t < 0 else float(self.alphas_cumprod[t])
 
     def published_buffers(self) -> dict[str, Tensor]:
-        """The twelve float32 buffers a published checkpoint carries, by their published names (Ho et al. 2020, Eqs. 4-7)."""
+        """The twelve float32 buffers of a published checkpoint, by their published names (Ho et al. 2020, Eqs. 4-7)."""
         beta, abar = self.betas, self.alphas_cumprod
         before = torch.cat((torch.ones(1, dtype=abar.dtype), abar[:-1]))
         variance = beta * (1 - before) / (1 - abar)

@@ -23,7 +23,7 @@ class ChannelNorm(nn.Module):
 
 
 class DepthBias(nn.Module):
-    """Relative position bias along depth, in logarithmic buckets shared by all layers (Raffel et al. 2020, Sec. 2.1)."""
+    """Relative position bias along depth, in logarithmic buckets, one for all layers (Raffel et al. 2020, Sec. 2.1)."""
 
     buckets, max_distance = 32, 32
 
@@ -56,7 +56,7 @@ def rotation_table(slices: int, head_dim: int, device: torch.device) -> tuple[Te
 
 
 def rotate(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
-    """Turn the pairs (first half, second half) of the last axis of (..., F, heads, head_dim) by the angle of their slice."""
+    """Turn the pairs (first half, second half) of the last axis of (..., F, heads, head_dim) by their slice's angle."""
     cos, sin = (part.to(x.dtype)[:, None] for part in table)
     first, second = x.chunk(2, dim=-1)
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
@@ -123,7 +123,7 @@ class LinearSliceAttention(nn.Module):
 
 
 class ConditionAttention(nn.Module):
-    """Every voxel attends to the bins of the texture histogram (the paper's Sec. 3.2; Rombach et al. 2022, Sec. 3.3)."""
+    """Every voxel attends to the bins of the texture histogram (LeFusion, Sec. 3.2; Rombach et al. 2022, Sec. 3.3)."""
 
     def __init__(self, channels: int, condition_size: int, heads: int, head_dim: int):
         super().__init__()

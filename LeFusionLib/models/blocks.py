@@ -68,6 +68,7 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
         scale_shift = None
         if self.modulation is not None:
+            assert embedding is not None, "a block with modulation is always shown time"
             scale_shift = self.modulation(F.silu(embedding))[:, None, None, None, :].chunk(2, dim=-1)
         return self.second(self.first(x, scale_shift)) + self.shortcut(x)
 
@@ -85,4 +86,6 @@ class TimeEmbedding(nn.Module):
         half = self.first.in_features // 2
         frequency = torch.exp(torch.arange(half, device=t.device) * (-math.log(10000.0) / (half - 1)))
         angle = t[:, None].float() * frequency
-        return self.second(F.gelu(self.first(torch.cat((angle.sin(), angle.cos()), dim=-1).to(self.first.weight.dtype))))
+        return self.second(
+            F.gelu(self.first(torch.cat((angle.sin(), angle.cos()), dim=-1).to(self.first.weight.dtype)))
+        )

@@ -83,7 +83,9 @@ def save_model(folder: Path, denoiser: Denoiser, card: ModelCard, dtype: str = "
     from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: value.detach().cpu().to(DTYPES[dtype]).contiguous() for name, value in denoiser.net.state_dict().items()}
+    state = {
+        name: value.detach().cpu().to(DTYPES[dtype]).contiguous() for name, value in denoiser.net.state_dict().items()
+    }
     # Our own temporary names: safetensors writes in place.
     save_file(state, folder / f"{WEIGHTS}.tmp")
     values = card.to_dict() | {"sha256": file_sha256(folder / f"{WEIGHTS}.tmp")}

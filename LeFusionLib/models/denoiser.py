@@ -31,10 +31,11 @@ class Denoiser(nn.Module):
         `drop` (B,) bool: rows that are shown the null condition instead (training).
         """
         if self.spec.kind == "mask":
+            assert condition is not None, "a mask model is always shown its sphere"
             return self.net(torch.cat((x_t, condition.to(x_t.dtype)), dim=1), t, None, focus_present_mask)
         if context is not None:
             x_t = torch.cat((x_t * context[:, 1:], context), dim=1)
-        if drop is not None and self.net.null_condition is not None:
+        if drop is not None and condition is not None and self.net.null_condition is not None:
             condition = torch.where(drop[:, None], self.net.null_condition, condition)
         return self.net(x_t, t, condition, focus_present_mask)
 

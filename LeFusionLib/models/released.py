@@ -53,7 +53,7 @@ class ReleasedDenoiser(Denoiser):
         self.schedule = schedule
 
     def forward(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None, *rest: Any) -> Tensor:  # type: ignore[override]
-        """As `Denoiser`; without a condition the published code passes zeros and a final one, not the null condition."""
+        """As `Denoiser`; without a condition the published code passes zeros and a last 1, not the null condition."""
         if condition is None and self.spec.condition_size:
             condition = torch.zeros(1, self.spec.condition_size, dtype=x_t.dtype, device=x_t.device)
             condition[:, -1] = 1
@@ -199,7 +199,9 @@ def _schedule(buffers: dict[str, Tensor], path: Path) -> DiffusionSchedule:
     same = torch.allclose(cosine.betas.float(), buffers["betas"], rtol=1e-6, atol=0)
     schedule = cosine if same else DiffusionSchedule.from_betas(buffers["betas"])
     expected = schedule.published_buffers()
-    odd = [k for k, v in expected.items() if v.shape != buffers[k].shape or not torch.allclose(v, buffers[k], rtol=1e-3)]
+    odd = [
+        k for k, v in expected.items() if v.shape != buffers[k].shape or not torch.allclose(v, buffers[k], rtol=1e-3)
+    ]
     if odd:
         raise _another_network(path, [f"does not follow from betas: {k}" for k in odd])
     return schedule

@@ -41,5 +41,3 @@ class SamplerSpec:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
-
-

@@ -23,7 +23,7 @@ class ModelSpec:
     intensity: the rule for the grey values' window, see `intensity.window_for`.
     context: how the background is shown: "noised" to level t as in the paper (Eqs. 2, 3), or "clean": as it is, with
     the mask, in channels beside the lesion.
-    condition_way: how the histogram enters, see `UNet3D`.
+    condition_way, condition_scale: how the histogram enters, see `UNet3D`.
     """
 
     name: str
@@ -37,6 +37,7 @@ class ModelSpec:
     heads: int = 8
     head_dim: int = 32
     condition_way: str = "concat"
+    condition_scale: float = 1.0
     context: str = "noised"
     timesteps: int = 300
     margin_mm: float = 2.0
@@ -56,7 +57,9 @@ class ModelSpec:
         if not self.classes or not self.patch_shapes:
             raise LeFusionError(f"Model '{self.name}' needs at least one class and one patch shape.")
         if self.dim % 8 or self.dim < 8:
-            raise LeFusionError(f"The width `dim` must be a multiple of 8 (group norm); model '{self.name}' has {self.dim}.")
+            raise LeFusionError(
+                f"The width `dim` must be a multiple of 8 (group norm); model '{self.name}' has {self.dim}."
+            )
         step = 2 ** (len(self.dim_mults) - 1)
         for shape in self.patch_shapes:
             if len(shape) != 3 or shape[1] % step or shape[2] % step:
@@ -77,6 +80,16 @@ class ModelSpec:
             return classes + 1
         return 2 * classes + 1 if self.context == "clean" else classes
 
+    def check_diameter(self, diameter_mm: float, volume_spacing_mm: tuple[float, float, float]) -> None:
+        """Refuse a control sphere that the largest patch cannot hold; says how large it may be."""
+        spacing = self.spacing_mm or volume_spacing_mm
+        largest = min((n - 1) * mm for n, mm in zip(self.patch_shapes[-1], spacing, strict=True))
+        if diameter_mm > largest:
+            raise LeFusionError(
+                f"A sphere of {diameter_mm:g} mm is larger than the patch of model '{self.name}'. "
+                f"The largest possible diameter is {largest:g} mm."
+            )
+
     def network_options(self) -> dict[str, Any]:
         """Arguments of `UNet3D`."""
         return {
@@ -88,6 +101,7 @@ class ModelSpec:
             "head_dim": self.head_dim,
             "condition_size": self.condition_size,
             "condition_way": self.condition_way,
+            "condition_scale": self.condition_scale,
         }
 
     def to_dict(self) -> dict[str, Any]:

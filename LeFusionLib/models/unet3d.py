@@ -8,12 +8,14 @@ from .blocks import ResidualBlock, SliceConv, SliceUpsample, TimeEmbedding
 
 
 class UNet3D(nn.Module):
-    """The published network at any width (LeFusion, Sec. 4 and its released weights; Ho et al. 2022 for the video U-Net).
+    """The published network at any width (LeFusion, Sec. 4 and its released weights; video U-Net: Ho et al. 2022).
 
     in_channels, out_channels: channels of the network's input and of the predicted noise.
     dim, dim_mults: width of the first level; widths of the levels as its multiples.
     condition_size: length of the condition vector, 0 for none. condition_way: "concat" joins it to the time embedding
     (the released weights), "cross_attention" lets every voxel attend to its entries (the paper's text).
+    condition_scale: what the condition is multiplied by on its way in. A histogram's entries are about 1/16 where the
+    time embedding's are about 1; unscaled, as published, it is long overheard in training.
     """
 
     def __init__(
@@ -26,9 +28,10 @@ class UNet3D(nn.Module):
         head_dim: int = 32,
         condition_size: int = 0,
         condition_way: str = "concat",
+        condition_scale: float = 1.0,
     ):
         super().__init__()
-        self.condition_size = condition_size
+        self.condition_scale = condition_scale
         self.concat_condition = condition_way == "concat" and condition_size > 0
         embedding = 4 * dim + (condition_size if self.concat_condition else 0)
         attended = condition_size if condition_way == "cross_attention" else 0
@@ -36,14 +39,14 @@ class UNet3D(nn.Module):
         widths = [dim * m for m in dim_mults]
 
         self.time = TimeEmbedding(dim)
-        self.null_condition = nn.Parameter(torch.randn(1, condition_size)) if condition_size else None
+        self.null_condition = nn.Parameter(torch.zeros(1, condition_size)) if condition_size else None
         self.depth_bias = DepthBias(heads)
         self.stem = SliceConv(in_channels, dim, 7, padding=3)
         self.stem_attention = DepthAttention(dim, *attention)
         self.down = nn.ModuleList()
         for level, width in enumerate(widths):
             narrow, last = widths[max(level - 1, 0)], level == len(widths) - 1
-            resample = nn.Identity() if last else SliceConv(width, width, 4, stride=2, padding=1)
+            resample: nn.Module = nn.Identity() if last else SliceConv(width, width, 4, stride=2, padding=1)
             self.down.append(Level(narrow, width, embedding, attention, attended, resample))
         self.middle = Middle(widths[-1], embedding, attention)
         self.up = nn.ModuleList()
@@ -67,8 +70,9 @@ class UNet3D(nn.Module):
         batch, slices = x.shape[:2]
         if self.null_condition is not None:
             condition = (self.null_condition if condition is None else condition).expand(batch, -1)
+            condition = condition * self.condition_scale
         embedding = self.time(t)
-        if self.concat_condition:
+        if self.concat_condition and condition is not None:
             embedding = torch.cat((embedding, condition), dim=-1)
         bias = self.depth_bias(slices)[None]
         stem = self.stem(x.contiguous())

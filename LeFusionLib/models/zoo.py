@@ -50,7 +50,9 @@ def bundled_models() -> dict[str, Path]:
 
 
 def load_model(model: str | Path, device: str = "auto") -> Model:
-    """A bundled name, a model folder, or a published `.pt` checkpoint, on `device`: "auto", "cpu", "cuda", "cuda:1", "mps".
+    """A bundled name, a model folder, or a published `.pt` checkpoint, on `device`.
+
+    device: "auto", "cpu", "cuda", "cuda:1" or "mps".
 
     Raises `LeFusionError` for unknown names and devices that are not there.
     """
@@ -79,7 +81,11 @@ def _published(path: Path) -> tuple[ModelCard, ReleasedDenoiser, DiffusionSchedu
 def published_card(denoiser: ReleasedDenoiser, sha256: str) -> ModelCard:
     """The card of a published checkpoint: its specification with the published textures of its classes."""
     textures = next(
-        (published for name in ("lidc", "emidec") if set(published := published_textures(name)) == set(denoiser.spec.classes)),
+        (
+            published
+            for name in ("lidc", "emidec")
+            if set(published := published_textures(name)) == set(denoiser.spec.classes)
+        ),
         {},
     )
     return ModelCard(

@@ -21,7 +21,7 @@ def draw_lesion_mask(
     seed: int = 0,
     lesion_class: str = "nodule",
 ) -> LesionMask:
-    """The mask of one lesion inside `sphere` and, where given, inside `boundary` ((D, H, W) bool or a mask on the grid).
+    """The mask of one lesion inside `sphere` and, where given, inside `boundary` ((D, H, W) bool or a mask).
 
     model: "handcrafted", the overlapping ellipsoids of the paper's baseline (Hu et al. 2023). The same seed, sphere and
     volume grid give the same shape. Raises `LeFusionError` for spheres outside the volume, smaller than a voxel, or

@@ -59,7 +59,9 @@ def plan_lesions(
     if not masks:
         raise LeFusionError("There is no lesion to make: give a lesion mask or a list of them.")
     several = isinstance(lesion, Sequence)
-    textures = _one_each(texture, masks, "textures") if several and _is_list_of_textures(texture) else [texture] * len(masks)
+    textures = (
+        _one_each(texture, masks, "textures") if several and _is_list_of_textures(texture) else [texture] * len(masks)
+    )
     seeds = _one_each(seed, masks, "seeds") if isinstance(seed, Sequence) else [seed] * len(masks)
     taken = np.zeros(volume.shape, dtype=bool)
     planned = []
@@ -111,7 +113,10 @@ def _as_classes_of(mask: LesionMask, spec: ModelSpec) -> LesionMask:
 
 
 def _textures_of(
-    part: LesionMask, texture: Texture | Mapping[str, Texture], presets: Mapping[str, TexturePresets], rng: np.random.Generator
+    part: LesionMask,
+    texture: Texture | Mapping[str, Texture],
+    presets: Mapping[str, TexturePresets],
+    rng: np.random.Generator,
 ) -> dict[str, tuple[str, TextureHistogram]]:
     present = [name for name in part.classes if part.voxels(name)]
     if not presets:
@@ -136,5 +141,7 @@ def _is_list_of_textures(texture: Any) -> bool:
 
 def _one_each(values: Sequence[Any], masks: Sequence[LesionMask], what: str) -> list[Any]:
     if len(values) != len(masks):
-        raise LeFusionError(f"There are {len(masks)} lesion masks and {len(values)} {what}. Give one each, or one for all.")
+        raise LeFusionError(
+            f"There are {len(masks)} lesion masks and {len(values)} {what}. Give one each, or one for all."
+        )
     return list(values)

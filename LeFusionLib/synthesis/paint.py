@@ -11,7 +11,12 @@ FEATHER_MM = 0.5  # how far inside its rim the lesion is blended into the tissue
 
 
 def paint_back(
-    painted: np.ndarray, volume: Volume, lesion: LesionMask, frame: PatchFrame, made: np.ndarray, window: IntensityWindow
+    painted: np.ndarray,
+    volume: Volume,
+    lesion: LesionMask,
+    frame: PatchFrame,
+    made: np.ndarray,
+    window: IntensityWindow,
 ) -> None:
     """Write the made patch (L, d, h, w), values in [-1, 1], into `painted` (D, H, W), at the lesion's voxels only.
 

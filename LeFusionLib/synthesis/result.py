@@ -1,6 +1,8 @@
 """What a synthesis gives back, and how it is saved."""
 
 import json
+import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from ..io import atomic_write, check_output, output_suffix, write_segmentation, write_volume
+from ..io import check_output, output_suffix, write_segmentation, write_volume
 from ..lesion_mask import LesionMask
 from ..volume import Volume
 
@@ -38,16 +40,22 @@ class SynthesisResult:
         """
         paths = output_paths(stem, image_format or output_suffix(self.original))
         check_output(paths, list(inputs), overwrite)
-        paths[0].parent.mkdir(parents=True, exist_ok=True)
         marks = synthetic_marks(self.report)
-        write_volume(self.volume, paths[0], synthetic=marks)
         segments = [
             {"name": name, "label": number, "color": CLASS_COLORS[(number - 1) % len(CLASS_COLORS)]}
             for number, name in enumerate(self.lesion_mask.classes, start=1)
         ]
-        write_segmentation(self.lesion_mask.labels(), self.volume.ijk_to_ras, paths[1], segments, synthetic=marks)
-        with atomic_write(paths[2]) as temporary:
-            Path(temporary).write_text(json.dumps(self.report, indent=1) + "\n")
+        paths[0].parent.mkdir(parents=True, exist_ok=True)
+        # All three are written aside first: either the whole result appears, or nothing.
+        with tempfile.TemporaryDirectory(dir=paths[0].parent, prefix=".lefusion-") as aside:
+            image, segmentation, report = (Path(aside) / path.name for path in paths)
+            write_volume(self.volume, image, synthetic=marks)
+            write_segmentation(
+                self.lesion_mask.labels(), self.volume.ijk_to_ras, segmentation, segments, synthetic=marks
+            )
+            report.write_text(json.dumps(self.report, indent=1) + "\n")
+            for path in paths:
+                os.replace(Path(aside) / path.name, path)
         return paths
 
 

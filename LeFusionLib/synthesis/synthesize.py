@@ -31,8 +31,8 @@ def synthesize(
     """Make tissue inside `lesion`; every other voxel stays bit-identical.
 
     volume: the scan. lesion: one mask on its grid, or several; each connected part is a lesion of its own.
-    model: from `load_model`, or its name. texture: a preset's name or index, a `TextureHistogram`, 16 numbers, a JSON or
-    CSV file, "random" (the paper's draw), or {class: any of these}; for a list of masks also a list. sampler: open
+    model: from `load_model`, or its name. texture: a preset's name or index, a `TextureHistogram`, 16 numbers, a JSON
+    or CSV file, "random" (the paper's draw), or {class: any of these}; for a list of masks also a list. sampler: open
     settings are the model's own. seed: the same seed, settings and device give the same bytes; one, or one per mask.
     progress(step, total, message) and cancel() are called at every network evaluation.
 
@@ -41,7 +41,9 @@ def synthesize(
     clock = Clock()
     model = model if isinstance(model, Model) else load_model(model)
     if model.spec.kind != "texture":
-        raise LeFusionError(f"'{model.spec.name}' draws lesion shapes; choose a model that makes tissue (`lefusion models`).")
+        raise LeFusionError(
+            f"'{model.spec.name}' draws lesion shapes; choose a model that makes tissue (`lefusion models`)."
+        )
     sampler = (sampler or SamplerSpec()).filled_from(model.card.sampler)
     window = window_for(model.spec.intensity, volume.array)
     clock.lap("model")
@@ -55,9 +57,7 @@ def synthesize(
     result = volume.with_array(painted)
     mask = together([planned.mask for planned in lesions])
     clock.lap("paint")
-    report = make_report(
-        volume, result, mask, lesions, window, model, sampler, network_evaluations, seed, clock.laps
-    )
+    report = make_report(volume, result, mask, lesions, window, model, sampler, network_evaluations, seed, clock.laps)
     return SynthesisResult(result, mask, report, volume)
 
 

@@ -62,7 +62,9 @@ def _make(
             if progress is not None:
                 progress(before + step, per_chunk * len(chunks), message)
 
-        for index, patch in zip(chunk, _inpaint_rows(model, lesions, chunk, sampler, times, report, cancel), strict=False):
+        for index, patch in zip(
+            chunk, _inpaint_rows(model, lesions, chunk, sampler, times, report, cancel), strict=False
+        ):
             made[index] = patch
         done += per_chunk
     factor = 1 if sampler.guidance_scale == 1.0 or not model.spec.condition_size else 2
@@ -93,7 +95,9 @@ def _inpaint_rows(
     lesion_mask = torch.from_numpy(np.stack([lesion.patch_mask for lesion in chosen])).to(device)
     background = torch.from_numpy(np.stack([lesion.background for lesion in chosen]))[:, None].to(device)
     context = clean_context(background, lesion_mask) if spec.context == "clean" else None
-    condition = torch.from_numpy(np.stack([lesion.condition for lesion in chosen])).to(device) if spec.condition_size else None
+    condition = (
+        torch.from_numpy(np.stack([lesion.condition for lesion in chosen])).to(device) if spec.condition_size else None
+    )
 
     def denoiser(x_t: torch.Tensor, t: torch.Tensor, c: torch.Tensor | None) -> torch.Tensor:
         return model.denoiser(x_t, t, c, context)

@@ -19,23 +19,21 @@ def random_view(
 ) -> tuple[np.ndarray, np.ndarray]:
     """A crop of `shape` with the whole lesion at a random place in it, flipped and turned in plane at random.
 
-    Returns image (D, H, W) and mask (L, D, H, W). Beyond the case's border the nearest grey value is repeated.
+    Returns image (D, H, W) and mask (L, D, H, W). A case smaller than `shape` is continued by its nearest grey values.
     """
     index, inside_case = [], []
     for axis, (size, length) in enumerate(zip(shape, case.image.shape, strict=True)):
-        inside = np.nonzero(case.mask.any(0).any(axis=tuple(a for a in range(3) if a != axis)))[0]
+        inside = np.nonzero(np.any(case.mask, axis=(0, *(a + 1 for a in range(3) if a != axis))))[0]
         # The crop starts low enough to hold the lesion's end and high enough to hold its beginning.
         lowest, highest = inside[-1] + 1 + margin - size, inside[0] - margin
-        if length >= size:  # prefer crops that need no padding
-            lowest, highest = max(lowest, min(0, highest)), min(highest, max(length - size, lowest))
+        if length >= size:  # no padding: at the case's border a lesion would be repeated outside its mask
+            lowest, highest = np.clip((lowest, highest), 0, length - size)
         start = rng.integers(lowest, highest + 1)
         wanted = np.arange(start, start + size)
         index.append(np.clip(wanted, 0, length - 1))
         inside_case.append(index[-1] == wanted)
-    grid = np.ix_(*index)
-    image, mask = case.image[grid], case.mask[(slice(None), *grid)] & np.logical_and.outer(
-        np.logical_and.outer(*inside_case[:2]), inside_case[2]
-    )
+    within = np.logical_and.outer(np.logical_and.outer(*inside_case[:2]), inside_case[2])
+    image, mask = case.image[np.ix_(*index)], case.mask[np.ix_(np.arange(len(case.mask)), *index)] & within
     for axis in (-3, -2, -1):
         if rng.random() < 0.5:
             image, mask = np.flip(image, axis), np.flip(mask, axis)

@@ -132,7 +132,9 @@ def read_pairs(folder: Path, spec: ModelSpec) -> list[LesionCase]:
         images = [folder / f"{stem}_{word}.{suffix}" for word in ("image", "ct")]
         image_file = next((file for file in images if file.exists()), None)
         if image_file is None:
-            raise LeFusionError(f"{mask_file.name} has no image beside it; expected {images[0].name} or {images[1].name}.")
+            raise LeFusionError(
+                f"{mask_file.name} has no image beside it; expected {images[0].name} or {images[1].name}."
+            )
         volume = read_volume(image_file)
         window = window_for(spec.intensity, volume.array)
         labels, ijk_to_ras, _ = read_labels(mask_file)

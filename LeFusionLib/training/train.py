@@ -6,18 +6,21 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ..diffusion import DiffusionSchedule, cosine_schedule, lesion_focused_loss, q_sample
+from ..diffusion import cosine_schedule
 from ..errors import LeFusionError
-from ..models.denoiser import Denoiser, clean_context
-from .batches import Batch, BatchMaker
+from ..models.checkpoint import ModelCard, save_model
+from ..models.denoiser import Denoiser
+from .batches import BatchMaker
 from .cases import LesionCase, read_cases, split_by_patient
+from .objective import batch_loss
 from .settings import TrainSettings
+from .texture_groups import texture_presets
 from .validation import Validation
 
 logger = logging.getLogger(__name__)
@@ -45,6 +48,7 @@ def train(settings: TrainSettings, data: Path, run: Path, mixed_precision: str =
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     model, optimizer = accelerator.prepare(model, optimizer)
     averaged.to(accelerator.device)
+    smoothed = cast(Denoiser, averaged.module)
     step = _resume(run, accelerator.unwrap_model(model), averaged, optimizer)
     validation = Validation(held_out, settings, run)
     schedule = cosine_schedule(settings.spec.timesteps)
@@ -67,22 +71,9 @@ def train(settings: TrainSettings, data: Path, run: Path, mixed_precision: str =
             _log(run, step, {"loss": mean, "lr": learning_rate(settings, step - 1), "seconds_per_step": seconds})
             _save(run, step, accelerator.unwrap_model(model), averaged, optimizer)
             if step % settings.validate_every == 0 or step == settings.steps:
-                _log(run, step, validation.measure(averaged.module, schedule, step))
+                _log(run, step, validation.measure(smoothed, schedule, step))
             started, seen = time.monotonic(), []
-    return _export(run, settings, averaged.module, training, held_out, step)
-
-
-def batch_loss(
-    denoiser: Callable[..., torch.Tensor], batch: Batch, schedule: DiffusionSchedule, settings: TrainSettings
-) -> torch.Tensor:
-    """The lesion-focused loss of one batch (LeFusion, Eqs. 4, 6), context and condition shown as the spec says."""
-    spec = settings.spec
-    alpha_bar = schedule.alphas_cumprod.to(batch.t.device)[batch.t].float()[:, None, None, None, None]
-    x_t = q_sample(batch.x_start, alpha_bar, batch.noise)
-    context = clean_context(batch.x_start, batch.lesion_mask) if spec.context == "clean" else None
-    condition = batch.condition if spec.condition_size else None
-    predicted = denoiser(x_t, batch.t, condition, context, drop=batch.drop)
-    return lesion_focused_loss(batch.noise, predicted, batch.lesion_mask, settings.distance, settings.reduction)
+    return _export(run, settings, smoothed, training, held_out, step)
 
 
 def learning_rate(settings: TrainSettings, step: int) -> float:
@@ -101,7 +92,8 @@ def _keep_settings(settings: TrainSettings, run: Path) -> None:
     now = json.loads(json.dumps(settings.to_dict()))
     if file.exists():
         before = json.loads(file.read_text())
-        changed = [key for key in now if key != "steps" and now[key] != before.get(key)]
+        free = ("steps", "textures", "sampler", "licence", "description")  # change nothing in what is learned
+        changed = [key for key in now if key not in free and now[key] != before.get(key)]
         if changed:
             raise LeFusionError(
                 f"The run in {run.name} was started with other settings ({', '.join(changed)}). "
@@ -123,9 +115,7 @@ def _resume(run: Path, model: Denoiser, averaged: AveragedModel, optimizer: torc
     return state["step"]
 
 
-def _save(
-    run: Path, step: int, model: Denoiser, averaged: AveragedModel, optimizer: torch.optim.Optimizer
-) -> None:
+def _save(run: Path, step: int, model: Denoiser, averaged: AveragedModel, optimizer: torch.optim.Optimizer) -> None:
     state = {
         "step": step,
         "model": model.state_dict(),
@@ -163,13 +153,25 @@ def _export(
     held_out: list[LesionCase],
     step: int,
 ) -> Path:
-    from ..models.checkpoint import save_model
-
-    facts = {
-        "steps": step,
-        "cases": len(training),
-        "patients": len({case.patient for case in training}),
-        "held_out_patients": sorted({case.patient for case in held_out}),
-        "settings": {k: v for k, v in settings.to_dict().items() if k != "spec"},
-    }
-    return save_model(run / "model", denoiser, training=facts)
+    spec = settings.spec
+    unwritten = ("spec", "textures", "sampler", "licence", "description")
+    card = ModelCard(
+        spec=spec,
+        sampler=settings.sampler,
+        textures={
+            name: texture_presets(
+                training, spec.classes.index(name), list(shares), list(shares.values()), settings.seed
+            )
+            for name, shares in settings.textures.items()
+        },
+        licence=settings.licence,
+        description=settings.description,
+        training={
+            "steps": step,
+            "cases": len(training),
+            "patients": len({case.patient for case in training}),
+            "held_out_patients": sorted({case.patient for case in held_out}),
+            "settings": {k: v for k, v in settings.to_dict().items() if k not in unwritten},
+        },
+    )
+    return save_model(run / "model", denoiser, card)

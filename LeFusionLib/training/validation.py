@@ -13,6 +13,7 @@ from ..texture import TextureHistogram
 from .augment import random_view, smallest_shape
 from .batches import BatchMaker, texture_condition
 from .cases import LesionCase
+from .objective import batch_loss
 from .settings import TrainSettings
 
 LOSS_BATCHES, SAMPLES, SAMPLE_STEPS = 12, 8, 20
@@ -38,8 +39,6 @@ class Validation:
     @torch.inference_mode()
     def measure(self, denoiser: Denoiser, schedule: DiffusionSchedule, step: int) -> dict[str, float]:
         """Validation loss and the median texture distance of remade lesions; writes the sample sheet."""
-        from .train import batch_loss
-
         device = next(denoiser.parameters()).device
         denoiser.eval()
         losses = [batch_loss(denoiser, b.to(device), schedule, self.settings).item() for b in self.batches]
@@ -87,7 +86,7 @@ class Validation:
             k = int(mask.any(0).sum(axis=(1, 2)).argmax())
             for row, picture in enumerate((image[k], made[k])):
                 axes[row, column].imshow(picture, cmap="gray", vmin=-1, vmax=1)
-                axes[row, column].contour(mask.any(0)[k], [0.5], colors="tab:red", linewidths=0.5)
+                axes[row, column].contour(np.any(mask[:, k], axis=0), [0.5], colors="tab:red", linewidths=0.5)
                 axes[row, column].axis("off")
         figure.suptitle(f"held-out lesions, real and remade, step {step}", fontsize=8)
         figure.savefig(self.run / f"samples_{step:06d}.png", dpi=110, bbox_inches="tight")

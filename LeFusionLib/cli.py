@@ -1,0 +1,158 @@
+"""The `lefusion` command: argument parsing only; what each command does stands in `commands`."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from . import __version__
+from .errors import Cancelled, LeFusionError
+
+MISTAKE, CANCELLED = 2, 130  # exit statuses beside 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    try:
+        options = _parser().parse_args(argv)
+        logging.basicConfig(level=logging.INFO if options.command == "train" else logging.WARNING, format="%(message)s")
+        if options.quiet:
+            logging.disable(logging.WARNING)
+        from . import commands
+
+        commands.COMMANDS[options.command](options)
+    except Cancelled as cancelled:
+        return _say(cancelled, CANCELLED)
+    except KeyboardInterrupt:
+        return _say("Stopped.", CANCELLED)
+    except (LeFusionError, OSError) as error:
+        return _say(error, MISTAKE)
+    except ImportError as error:
+        return _say(
+            f"A package is missing ({error.name}). Install it with: pip install 'lefusion[demo,train]'", MISTAKE
+        )
+    return 0
+
+
+def _say(message: object, status: int) -> int:
+    line = " ".join(str(message).split())
+    sys.stderr.write(f"lefusion: {line}\n")
+    return status
+
+
+class _Parser(argparse.ArgumentParser):
+    """Refuses in one line instead of a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise LeFusionError(f"{message} (see `{self.prog} --help`)")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="lefusion", description="Realistic lesions in medical scans, every other voxel untouched.")
+    parser.add_argument("--version", action="version", version=f"LeFusion {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.add_argument("--quiet", action="store_true", help="print nothing but errors")
+        return sub
+
+    command("models", "list the models: kind, classes, textures, size, licence")
+
+    sub = command("synthesize", "paint lesions into a volume")
+    sub.add_argument("volume", help="NIfTI, NRRD, MHA, or a folder with one DICOM series")
+    sub.add_argument("--mask", help="lesion mask on the volume's grid (label map or .seg.nrrd), instead of --center")
+    _sphere(sub, required=False)
+    sub.add_argument(
+        "--texture",
+        nargs="+",
+        default=["random"],
+        help="preset, its number, a JSON or CSV file of 16 numbers, or 'random'; CLASS=TEXTURE for one class each",
+    )
+    sub.add_argument("--texture-from", nargs=2, metavar=("IMAGE", "MASK"), help="the texture of a real lesion")
+    sub.add_argument("--image-format", choices=(".nii.gz", ".nii", ".nrrd", ".mha"), help="default: the input's")
+    sub.add_argument("--figure", action="store_true", help="also write a picture of the result")
+    _model(sub)
+    _sampler(sub)
+    _output(sub, "folder for the volume, its segmentation and the report")
+
+    sub = command("draw-mask", "draw a lesion's shape from a control sphere")
+    sub.add_argument("volume")
+    _sphere(sub, required=True)
+    _output(sub, "the mask's file (.nii.gz, .nrrd, .mha, .seg.nrrd)")
+
+    sub = command("convert", "turn a published checkpoint into a model folder")
+    sub.add_argument("checkpoint", help="lidc.pt, emidec.pt or diffmask.pt")
+    _output(sub, "the model folder to make")
+
+    sub = command("train", "train a model; run again to resume")
+    sub.add_argument("preset", help="a training preset, such as lung-nodule")
+    sub.add_argument("--data", required=True, help="folder with training cases")
+    sub.add_argument("--run", required=True, help="folder of the run: settings, checkpoint, logs, samples, model")
+    sub.add_argument("--steps", type=int)
+    sub.add_argument("--batch-size", type=int)
+    sub.add_argument("--learning-rate", type=float)
+    sub.add_argument("--seed", type=int)
+    sub.add_argument("--mixed-precision", choices=("no", "bf16", "fp16"), default="no")
+    sub.add_argument("--dry-run", action="store_true", help="print the resolved settings and stop")
+
+    sub = command("evaluate", "measure a model; tables as CSV and JSON, pictures")
+    sub.add_argument(
+        "what", choices=("texture", "groups"), help="texture: every preset at the same sites of normal "
+        "tissue; groups: the texture groups of a training set",
+    )
+    sub.add_argument("--data", required=True, help="texture: folder with NAME_ct.* and NAME_lungs.*; groups: training cases")
+    sub.add_argument("--sites", type=int, default=5, help="sites per scan (default: 5)")
+    _seed(sub)
+    _model(sub)
+    _sampler(sub)
+    _output(sub, "the tables' path without extension")
+
+    sub = command("demo", "paint a nodule into a made-up chest CT and draw the picture")
+    sub.add_argument("--texture", nargs="+", default=["solid"])
+    sub.add_argument("--diameter", type=float, default=16.0, help="in mm")
+    _seed(sub)
+    _model(sub)
+    _sampler(sub)
+    _output(sub, "folder for the results", default="out/demo")
+    return parser
+
+
+def _sphere(sub: argparse.ArgumentParser, required: bool) -> None:
+    sub.add_argument(
+        "--center",
+        nargs=3,
+        type=float,
+        action="append",
+        required=required,
+        metavar=("R", "A", "S"),
+        help="centre of a control sphere in RAS mm; repeat for several lesions",
+    )
+    sub.add_argument("--diameter", type=float, action="append", required=required, help="its diameter in mm")
+    sub.add_argument("--boundary", help="label map or segmentation the lesion must stay in; FILE or FILE:SEGMENT")
+    sub.add_argument("--mask-model", default="handcrafted", help="what draws the shape (default: handcrafted)")
+    _seed(sub)
+
+
+def _seed(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes (default: 0)")
+
+
+def _model(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--model", help="a bundled name, a model folder, or a published .pt file")
+    sub.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
+
+
+def _sampler(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--sampler", help="ddpm, ddim or dpm++ (default: the model's own)")
+    sub.add_argument("--steps", type=int, help="steps of the sampler")
+    sub.add_argument("--jump-length", type=int)
+    sub.add_argument("--jump-n-sample", type=int)
+    sub.add_argument("--guidance", type=float, help="how far to exaggerate the texture; 1 is as learned")
+
+
+def _output(sub: argparse.ArgumentParser, text: str, **kwargs: Any) -> None:
+    sub.add_argument("-o", "--output", required="default" not in kwargs, help=text, **kwargs)
+    sub.add_argument("--overwrite", action="store_true", help="replace existing outputs (never an input)")
+    sub.add_argument("--progress", choices=("bar", "json"), default="bar", help="json: one object per line on stdout")

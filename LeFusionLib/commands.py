@@ -1,0 +1,355 @@
+"""What each command of `lefusion` does: read, call the library, write."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import LeFusionLib as lf
+
+from .errors import Cancelled, LeFusionError
+from .progress import Interrupt, Reporter
+
+if TYPE_CHECKING:
+    from .models.zoo import Model
+    from .synthesis.result import SynthesisResult
+
+
+def synthesize(options: argparse.Namespace) -> None:
+    """`lefusion synthesize`: the main job on the user's volume."""
+    from .io import check_output, output_suffix
+    from .synthesis.result import output_paths
+    from .synthesis.synthesize import Clock
+
+    clock = Clock()
+    volume = lf.read_volume(options.volume)
+    clock.lap("read")
+    model = _load_model(options)
+    clock.lap("load model")
+    inputs = [options.volume, *filter(None, [options.mask, _boundary_file(options)]), *(options.texture_from or [])]
+    stem = Path(options.output) / volume.name
+    suffix = options.image_format or output_suffix(volume)
+    wanted = output_paths(stem, suffix) + ([_figure_path(stem)] if options.figure else [])
+    check_output(wanted, inputs, options.overwrite)
+    reporter = _reporter(options)
+    with Interrupt() as cancel:
+        lesions = _lesions(options, volume, model)
+        clock.lap("draw mask")
+        result = lf.synthesize(
+            volume,
+            lesions,
+            model,
+            texture=_texture(options, model),
+            sampler=_sampler(options),
+            seed=options.seed,
+            progress=reporter.progress,
+            cancel=cancel,
+        )
+        clock.lap("synthesize")
+        files = result.save(stem, suffix, options.overwrite, inputs)
+        clock.lap("save")
+        if options.figure:
+            files.append(_draw_figure(result, _figure_path(stem)))
+            clock.lap("figure")
+        if cancel():
+            for file in files:
+                file.unlink()
+            raise Cancelled("Stopped; the files written last were removed.")
+    _tell(reporter, result, files, clock.laps)
+
+
+def demo(options: argparse.Namespace) -> None:
+    """`lefusion demo`: the main job on a chest CT that the library makes itself."""
+    from .io import check_output
+    from .phantom import chest_phantom, lung_sites
+    from .synthesis.result import output_paths
+    from .synthesis.synthesize import Clock
+
+    clock = Clock()
+    stem = Path(options.output) / "phantom_with_nodule"
+    scan = Path(options.output) / "phantom.nii.gz"
+    check_output([*output_paths(stem, ".nii.gz"), _figure_path(stem), scan], [], options.overwrite)
+    volume, lungs = chest_phantom()
+    clock.lap("make the phantom")
+    model = _load_model(options)
+    sphere = lf.ControlSphere(tuple(lung_sites(volume, lungs, options.diameter)[0]), options.diameter)
+    reporter = _reporter(options)
+    with Interrupt() as cancel:
+        lesion = lf.draw_lesion_mask(volume, sphere, seed=options.seed)
+        clock.lap("load model, draw mask")
+        result = lf.synthesize(
+            volume,
+            lesion,
+            model,
+            texture=_texture(options, model),
+            sampler=_sampler(options),
+            seed=options.seed,
+            progress=reporter.progress,
+            cancel=cancel,
+        )
+        clock.lap("synthesize")
+    files = result.save(stem, ".nii.gz", options.overwrite)
+    lf.write_volume(volume, scan)
+    files += [scan, _draw_figure(result, _figure_path(stem))]
+    clock.lap("save and draw")
+    _tell(reporter, result, files, clock.laps)
+
+
+def draw_mask(options: argparse.Namespace) -> None:
+    """`lefusion draw-mask`: shapes from control spheres, as a label map or segmentation."""
+    from .io import check_output, write_segmentation
+    from .synthesis.result import together
+
+    check_output([options.output], [options.volume, *filter(None, [_boundary_file(options)])], options.overwrite)
+    volume = lf.read_volume(options.volume)
+    mask = together(_draw(options, volume, "nodule"))
+    target = Path(options.output)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    marks = {"synthetic": "true", "software": f"LeFusion {lf.__version__}", "seed": str(options.seed)}
+    if target.name.endswith(".seg.nrrd"):
+        segments = [{"name": name, "label": n, "color": (0.9, 0.35, 0.25)} for n, name in enumerate(mask.classes, 1)]
+        write_segmentation(mask.labels(), volume.ijk_to_ras, target, segments, synthetic=marks)
+    else:
+        lf.write_volume(lf.Volume(mask.labels(), volume.ijk_to_ras, name=volume.name), target, synthetic=marks)
+    _reporter(options).say(
+        f"{target}: {mask.voxels()} voxels, {mask.volume_mm3():.0f} mm3, {mask.diameter_mm():.1f} mm across",
+        files=[str(target)],
+    )
+
+
+def models(options: argparse.Namespace) -> None:
+    """`lefusion models`: what can be named with --model."""
+    from .models.checkpoint import WEIGHTS, read_card
+    from .models.zoo import bundled_models
+
+    for name, folder in bundled_models().items():
+        card = read_card(folder)
+        textures = "; ".join(f"{cls}: {', '.join(presets)}" for cls, presets in card.textures.items())
+        size = (folder / WEIGHTS).stat().st_size / 2**20
+        sys.stdout.write(
+            f"{name}\n  {card.description}\n  kind {card.spec.kind}, classes {', '.join(card.spec.classes)}, "
+            f"{size:.1f} MiB\n  textures {textures or 'none'}, random\n  licence {card.licence}\n"
+        )
+
+
+def convert(options: argparse.Namespace) -> None:
+    """`lefusion convert`: a published checkpoint as a model folder of our own format."""
+    from .io import check_output
+    from .models.checkpoint import CARD, WEIGHTS, file_sha256, save_model
+    from .models.released import load_released_checkpoint
+    from .models.zoo import published_card
+
+    source, target = Path(options.checkpoint), Path(options.output)
+    check_output([target / CARD, target / WEIGHTS], [source], options.overwrite)
+    denoiser = load_released_checkpoint(source)
+    save_model(target, denoiser, published_card(denoiser, file_sha256(source)), dtype="float32")
+    _reporter(options).say(f"{target}: {denoiser.spec.kind} model, classes {', '.join(denoiser.spec.classes)}")
+
+
+def train(options: argparse.Namespace) -> None:
+    """`lefusion train`: a preset on the user's data."""
+    from .training.settings import preset
+
+    settings = preset(
+        options.preset,
+        steps=options.steps,
+        batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        seed=options.seed,
+    )
+    if options.dry_run:
+        sys.stdout.write(json.dumps(settings.to_dict(), indent=1) + "\n")
+        return
+    from .training.train import train as run_training
+
+    folder = run_training(settings, Path(options.data), Path(options.run), options.mixed_precision)
+    sys.stdout.write(f"{folder}\n")
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """`lefusion evaluate`: tables and pictures about a model or its training data."""
+    EVALUATIONS[options.what](options)
+
+
+def evaluate_texture(options: argparse.Namespace) -> None:
+    """Asked against delivered, at the same sites of real scans."""
+    from .evaluation.texture_control import summarize, texture_control, write_tables
+    from .io import check_output
+
+    stem = Path(options.output)
+    wanted = [stem.with_suffix(suffix) for suffix in (".csv", ".json", ".png")]
+    check_output(wanted, [], options.overwrite)
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    rows = texture_control(
+        _load_model(options), Path(options.data), options.sites, options.seed, _sampler(options), picture=wanted[2]
+    )
+    summary = summarize(rows)
+    write_tables(rows, summary, stem)
+    _reporter(options).say(json.dumps(summary, indent=1), summary=summary)
+
+
+def evaluate_groups(options: argparse.Namespace) -> None:
+    """The texture groups of a training set, one picture for each class of the model."""
+    from .io import check_output
+    from .training.cases import read_cases
+    from .training.group_figure import group_figure
+
+    model = _load_model(options)
+    pictures = {name: Path(f"{options.output}-{name}.png") for name in model.textures}
+    check_output(list(pictures.values()), [], options.overwrite)
+    cases = read_cases(options.data, model.spec)
+    for name, picture in pictures.items():
+        channel = model.spec.classes.index(name)
+        sizes = group_figure(cases, channel, list(model.textures[name]), picture, options.seed)
+        _reporter(options).say(f"{picture}: {sizes}", groups=sizes)
+
+
+EVALUATIONS: Mapping[str, Callable[[argparse.Namespace], None]] = {
+    "texture": evaluate_texture,
+    "groups": evaluate_groups,
+}
+
+
+COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {
+    "models": models,
+    "synthesize": synthesize,
+    "draw-mask": draw_mask,
+    "convert": convert,
+    "train": train,
+    "evaluate": evaluate,
+    "demo": demo,
+}
+
+
+def _load_model(options: argparse.Namespace) -> "Model":
+    from .models.zoo import default_model
+
+    return lf.load_model(options.model or default_model(), options.device)
+
+
+def _reporter(options: argparse.Namespace) -> Reporter:
+    return Reporter("quiet" if options.quiet else options.progress)
+
+
+def _sampler(options: argparse.Namespace) -> "lf.SamplerSpec":
+    return lf.SamplerSpec(options.sampler, options.steps, options.jump_length, options.jump_n_sample, options.guidance)
+
+
+def _lesions(options: argparse.Namespace, volume: "lf.Volume", model: "Model") -> "list[lf.LesionMask]":
+    """The lesions asked for: a given mask, or shapes drawn from spheres."""
+    if (options.mask is None) == (options.center is None):
+        raise LeFusionError("Say where the lesion is: either --mask FILE, or --center R A S with --diameter MM.")
+    classes = model.spec.classes
+    if options.mask is not None:
+        labels, ijk_to_ras, _ = lf.read_labels(options.mask)
+        return [lf.LesionMask.from_labels(labels, ijk_to_ras, {name: n for n, name in enumerate(classes, 1)})]
+    for diameter in options.diameter or []:
+        model.spec.check_diameter(diameter, volume.spacing_mm)
+    return _draw(options, volume, classes[0])
+
+
+def _draw(options: argparse.Namespace, volume: "lf.Volume", lesion_class: str) -> "list[lf.LesionMask]":
+    diameters = options.diameter or []
+    if len(diameters) == 1:
+        diameters = diameters * len(options.center)
+    if len(diameters) != len(options.center):
+        raise LeFusionError(
+            f"{len(options.center)} centres need as many --diameter, or one for all; got {len(diameters)}."
+        )
+    boundary = _boundary(options, volume)
+    return [
+        lf.draw_lesion_mask(
+            volume, lf.ControlSphere(tuple(center), diameter), options.mask_model, boundary, options.seed, lesion_class
+        )
+        for center, diameter in zip(options.center, diameters, strict=True)
+    ]
+
+
+def _boundary_file(options: argparse.Namespace) -> str | None:
+    """The file in `--boundary FILE` or `FILE:SEGMENT`."""
+    if options.boundary is None or Path(options.boundary).exists():
+        return options.boundary
+    return options.boundary.rpartition(":")[0] or options.boundary
+
+
+def _boundary(options: argparse.Namespace, volume: "lf.Volume") -> "lf.LesionMask | None":
+    file = _boundary_file(options)
+    if file is None:
+        return None
+    segment = options.boundary[len(file) + 1 :] or None
+    labels, ijk_to_ras, _ = lf.read_labels(file, segment)
+    if not (labels > 0).any():
+        raise LeFusionError(f"The boundary in {Path(file).name} is empty. Give a segmentation with voxels in it.")
+    return lf.LesionMask(labels > 0, ijk_to_ras, ("boundary",))
+
+
+def _texture(options: argparse.Namespace, model: "Model") -> Any:
+    """What `--texture` or `--texture-from` ask for: one texture, or {class: texture}."""
+    if getattr(options, "texture_from", None):
+        image, mask = options.texture_from
+        return _texture_of(image, mask, model)
+    parts = [text.partition("=") for text in options.texture]
+    if all(equals for _, equals, _ in parts):
+        return {name: _number_or_name(value) for name, _, value in parts}
+    if len(parts) > 1:
+        raise LeFusionError("Give one texture, or CLASS=TEXTURE for each class.")
+    return _number_or_name(options.texture[0])
+
+
+def _number_or_name(text: str) -> int | str:
+    return int(text) if text.isdigit() else text
+
+
+def _texture_of(image: str, mask: str, model: "Model") -> "dict[str, lf.TextureHistogram]":
+    """The histograms of a real lesion, per class."""
+    from .intensity import window_for
+
+    volume = lf.read_volume(image)
+    labels, ijk_to_ras, _ = lf.read_labels(mask)
+    lesion = lf.LesionMask.from_labels(labels, ijk_to_ras, {name: n for n, name in enumerate(model.spec.classes, 1)})
+    lesion.check_on_grid_of(volume)
+    values = window_for(model.spec.intensity, volume.array).normalize(volume.array)
+    return {
+        name: lf.TextureHistogram.of(values[lesion.array[index]])
+        for index, name in enumerate(lesion.classes)
+        if lesion.voxels(name)
+    }
+
+
+def _figure_path(stem: Path) -> Path:
+    return stem.with_name(stem.name + ".png")
+
+
+def _draw_figure(result: "SynthesisResult", path: Path) -> Path:
+    from .evaluation.figure import result_figure
+
+    rows = [row for row in result.report["lesions"] if "texture" in row]
+    largest = {row["class"]: row for row in sorted(rows, key=lambda row: row["voxels"])}
+    asked = {name: lf.TextureHistogram(tuple(row["texture"]["asked"])) for name, row in largest.items()}
+    delivered = {name: lf.TextureHistogram(tuple(row["texture"]["delivered"])) for name, row in largest.items()}
+    low, high = rows[0]["texture"]["window"] if rows else (-1000.0, 400.0)
+    window = lf.IntensityWindow(low, high, rows[0]["texture"]["unit"] if rows else "HU")
+    title = ", ".join(f"{name}: {row['texture']['name']}" for name, row in largest.items())
+    return result_figure(result.original, result.volume, result.lesion_mask, window, asked, delivered, title, path)
+
+
+def _tell(reporter: Reporter, result: "SynthesisResult", files: list[Path], seconds: Mapping[str, float]) -> None:
+    lines = [f"wrote {', '.join(str(file) for file in files)}"]
+    for row in result.report["lesions"]:
+        unit = row["mean"]["unit"]
+        line = f"{row['class']}: {row['diameter_mm']['delivered']:.1f} mm, mean {row['mean']['value']:.0f} {unit}"
+        if "texture" in row:
+            texture = row["texture"]
+            line += f", {texture['name']}, {texture['wasserstein']:.0f} {unit} from the texture asked"
+        lines.append(line)
+    background = result.report["background"]
+    lines.append(
+        f"{background['changed_voxels_outside_mask']} of {background['voxels_outside_mask']} voxels outside changed"
+    )
+    spent = ", ".join(f"{name} {value:.1f}" for name, value in seconds.items())
+    lines.append(f"{sum(seconds.values()):.1f} s: {spent}")
+    reporter.say(
+        "\n".join(lines), files=[str(file) for file in files], seconds=dict(seconds), lesions=result.report["lesions"]
+    )
