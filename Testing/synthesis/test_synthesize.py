@@ -67,7 +67,7 @@ def affines(draw):
     return matrix
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(
     matrix=affines(),
     low=st.tuples(*[st.integers(0, 8)] * 3),
