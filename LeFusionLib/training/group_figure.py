@@ -13,8 +13,10 @@ from .texture_groups import LEAST_VOXELS, group, lesion_histograms
 EXAMPLES = 6
 
 
-def group_figure(cases: Sequence[LesionCase], channel: int, names: Sequence[str], path: Path, seed: int = 0) -> dict[str, int]:
-    """Draw each group's mean histogram with its middle 80 %, and the lesions nearest its centre; returns group sizes."""
+def group_figure(
+    cases: Sequence[LesionCase], channel: int, names: Sequence[str], path: Path, seed: int = 0
+) -> dict[str, int]:
+    """Draw each group's mean histogram, its middle 80 %, and the lesions nearest its centre; returns group sizes."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -32,7 +34,9 @@ def group_figure(cases: Sequence[LesionCase], channel: int, names: Sequence[str]
         low, high = np.percentile(histograms[mine], (10, 90), axis=0)
         mean = histograms[mine].mean(axis=0)
         row[0].bar(grey, mean, width=grey[1] - grey[0], color="tab:blue", alpha=0.7)
-        row[0].errorbar(grey, mean, [np.maximum(mean - low, 0), np.maximum(high - mean, 0)], fmt="none", ecolor="0.4", lw=0.8)
+        row[0].errorbar(
+            grey, mean, [np.maximum(mean - low, 0), np.maximum(high - mean, 0)], fmt="none", ecolor="0.4", lw=0.8
+        )
         row[0].set_title(f"{name}: {len(mine)} lesions, mean {mean @ grey:.0f} {large[0].window.unit}", fontsize=9)
         row[0].tick_params(labelsize=7)
         nearest = mine[np.argsort(((histograms[mine] - mean) ** 2).sum(axis=1))[:EXAMPLES]]

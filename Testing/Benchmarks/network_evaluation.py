@@ -1,5 +1,5 @@
-"""One evaluation of the full-size published networks in our implementation: seconds and GFLOP/s, beside what the machine
-reaches in a plain matrix product in the same run.
+"""One evaluation of the full-size published networks in our implementation: seconds and GFLOP/s, beside what the
+machine reaches in a plain matrix product in the same run.
 
     python Testing/Benchmarks/network_evaluation.py [-o docs/benchmarks/network_evaluation] [--repeats 3] [--device cpu]
 
@@ -95,7 +95,8 @@ def main() -> None:
         "| network | parameters | patch (C, D, H, W) | GFLOP | seconds | GFLOP/s |",
         "|---|---|---|---|---|---|",
         *(
-            f"| {r['network']} | {r['parameters']:,} | {r['patch']} | {r['gflop']} | {r['seconds']} | {r['gflop_per_s']} |"
+            f"| {r['network']} | {r['parameters']:,} | {r['patch']} | {r['gflop']} | {r['seconds']} "
+            f"| {r['gflop_per_s']} |"
             for r in rows
         ),
         "",
