@@ -137,6 +137,7 @@ def test_the_recipe_makes_the_small_checkpoints(golden, kind, seed):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_full_size_network_of_recipe_weights_runs_on_a_whole_patch(golden, tmp_path):
     keys = json.loads((golden / "keys_lidc.json").read_text())
     buffers = torch.load(golden / "ckpt_lidc_small.pt", weights_only=True)["model"]

@@ -132,8 +132,9 @@ class TwoRows(Model):
 
 
 def test_rows_that_share_a_call_are_the_lesions_in_their_order(scan, box, tiny_model):
+    """The second lesion needs a larger patch, so the first and third share a call, and it fills one alone."""
     volume, model = scan(), tiny_model()
-    masks, told = [box(volume, b) for b in (A, B, C)], []
+    masks, told = [box(volume, b) for b in (A, ((10, 30, 28), (6, 5, 5)), C)], []
     shared = TwoRows(model.card, model.denoiser, model.schedule, model.device)
     result = synthesize(volume, masks, shared, "solid", seed=3, progress=lambda *args: told.append(args[:2]))
     expected = synthesize(volume, masks, model, "solid", seed=3)
