@@ -11,13 +11,13 @@ settings.register_profile("unhurried", deadline=None)  # a busy machine is no fa
 settings.load_profile("unhurried")
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "slow: full-size networks and complete sampling runs, minutes on two cores")
+def pytest_configure():
     try:
         import torch
     except ImportError:  # floor 1 is tested without
         return
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))
+    # Tiny networks gain nothing from more threads, and lose a lot on a busy machine.
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
 
 
 @pytest.fixture(scope="session")

@@ -54,10 +54,10 @@ class ModelCard:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ModelCard":
         known = ("format", "spec", "sampler", "textures", "licence", "description", "training", "sha256")
-        for key in values:
-            if key not in known:
-                raise unknown_name("entry of model.json", key, known)
         try:
+            for key in values:
+                if key not in known:
+                    raise unknown_name("entry of model.json", key, known)
             textures = {
                 name: TexturePresets(
                     {preset: TextureHistogram(tuple(row)) for preset, row in entry["presets"].items()},
@@ -104,7 +104,7 @@ def read_card(folder: Path) -> ModelCard:
             f"The folder {folder.name} holds no model: there is no {CARD} in it. "
             "Give a bundled name (`lefusion models`) or a folder made by `lefusion train` or `lefusion convert`."
         ) from None
-    except (OSError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:  # ValueError: neither JSON nor text
         raise LeFusionError(f"{folder.name}/{CARD} cannot be read: {error}. Take the model folder anew.") from error
 
 

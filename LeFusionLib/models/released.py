@@ -1,6 +1,5 @@
 """The published checkpoints (`lidc.pt`, `emidec.pt`, `diffmask.pt`) in our network, every key accounted for."""
 
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -70,7 +69,7 @@ def load_released_checkpoint(path: str | Path, weights: str = "model") -> Releas
     state = _published_state(path, weights)
     try:
         spec = recognise(state, path.stem)
-    except (KeyError, IndexError, ValueError, AttributeError) as error:
+    except (LookupError, ValueError, TypeError, ZeroDivisionError) as error:
         raise _another_network(path, [f"missing or odd: {error}"]) from error
     buffers = {k: v for k, v in state.items() if k in _BUFFERS}
     if set(buffers) != _BUFFERS:
@@ -89,7 +88,7 @@ def load_released_checkpoint(path: str | Path, weights: str = "model") -> Releas
         name = rename(key.removeprefix("denoise_fn."))
         if name not in ours:
             problems.append(f"unknown: {key}")
-        elif value.numel() != ours[name].numel():
+        elif without_ones(value) != without_ones(ours[name]):
             problems.append(f"other shape: {key} {tuple(value.shape)}, expected {tuple(ours[name].shape)}")
         else:
             renamed[name] = value.reshape(ours[name].shape)
@@ -109,6 +108,11 @@ def rename(key: str) -> str:
     return key
 
 
+def without_ones(value: Tensor) -> list[int]:
+    """The shape without axes of length one: all that kernels (o, i, 1, k, k), gains and 1x1 convolutions may lose."""
+    return [n for n in value.shape if n != 1]
+
+
 def halves_from_pairs(to_qkv: Tensor, heads: int, head_dim: int) -> Tensor:
     """Reorder the rows of queries and keys: published weights rotate neighbouring pairs (0, 1), (2, 3), ..., ours the
     first half against the second, which needs no interleaving. Scores do not depend on the order."""
@@ -122,15 +126,14 @@ def recognise(state: Mapping[str, Tensor], name: str) -> ModelSpec:
     stem = state["denoise_fn.init_conv.weight"]
     dim, channels = stem.shape[0], stem.shape[1]
     out = state["denoise_fn.final_conv.1.weight"].shape[0]
-    widths: list[int] = []
-    while (key := f"denoise_fn.downs.{len(widths)}.0.block1.proj.weight") in state:
-        widths.append(state[key].shape[0])
+    levels = 1 + max(int(found[1]) for key in state if (found := re.match(r"denoise_fn\.downs\.(\d+)\.", key)))
+    widths = [state[f"denoise_fn.downs.{level}.0.block1.proj.weight"].shape[0] for level in range(levels)]
     heads = state["denoise_fn.time_rel_pos_bias.relative_attention_bias.weight"].shape[1]
     inner = state["denoise_fn.init_temporal_attn.fn.fn.fn.to_qkv.weight"].shape[0] // 3
     condition = state.get("denoise_fn.null_cond_emb")
     kind = "mask" if condition is None else "texture"
-    row = next(r for r in _PUBLISHED if r["kind"] == kind and len(r["classes"]) == out)
-    if channels != out + (kind == "mask") or (condition is not None and condition.shape[1] != 16 * out):
+    row = next((r for r in _PUBLISHED if r["kind"] == kind and len(r["classes"]) == out), None)
+    if row is None or channels != out + (kind == "mask") or (condition is not None and condition.shape[1] != 16 * out):
         raise ValueError(f"{channels} input channels, {out} output channels")
     return ModelSpec(
         **row,
@@ -176,8 +179,8 @@ def _published_state(path: Path, weights: str) -> dict[str, Tensor]:
         file = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise LeFusionError(f"There is no file {path.name}. Give the path of a published checkpoint (.pt).") from None
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # torch raises anything on damaged files: EOFError, IndexError, KeyError, ...
+        reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
         raise LeFusionError(
             f"{path.name} is not a checkpoint that can be read safely ({reason}). "
             "Download lidc.pt, emidec.pt or diffmask.pt again."

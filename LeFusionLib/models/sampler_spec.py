@@ -30,7 +30,8 @@ class SamplerSpec:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise LeFusionError(f"The sampler's {name} must be a whole number from 1; got {value!r}.")
-        if self.guidance_scale is not None and not 0 <= self.guidance_scale <= 20:
+        scale = 1.0 if self.guidance_scale is None else self.guidance_scale
+        if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 <= scale <= 20:
             raise LeFusionError(f"The guidance scale must be from 0 to 20; got {self.guidance_scale!r}.")
 
     def filled_from(self, default: "SamplerSpec") -> "SamplerSpec":

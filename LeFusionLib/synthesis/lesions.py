@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from ..geometry import PatchFrame
 from ..intensity import IntensityWindow
 from ..lesion_mask import LesionMask
 from ..models.spec import ModelSpec
-from ..texture import Texture, TextureHistogram, TexturePresets, resolve_texture
+from ..texture import BINS, Texture, TextureHistogram, TexturePresets, resolve_texture
 from ..volume import Volume
 
 # What hangs together within this distance is one lesion: masks drawn by hand leave single voxels beside the rest.
@@ -34,7 +35,7 @@ class PlannedLesion:
     def condition(self) -> np.ndarray:
         """The histograms of all classes in a row (16 L); zeros for a class that is not made."""
         rows = [
-            np.array(self.textures[name][1].weights) if name in self.textures else np.zeros(16)
+            np.array(self.textures[name][1].weights) if name in self.textures else np.zeros(BINS)
             for name in self.mask.classes
         ]
         return np.concatenate(rows).astype(np.float32)
@@ -137,8 +138,9 @@ def _textures_of(
 
 
 def _is_list_of_textures(texture: Any) -> bool:
-    """A list of one texture per lesion, not the 16 numbers of one histogram."""
-    return isinstance(texture, list | tuple) and not all(isinstance(t, int | float) for t in texture)
+    """A list of one texture per lesion (numbers are indices there), not the 16 numbers of one histogram."""
+    histogram = isinstance(texture, Sequence) and len(texture) == BINS and all(isinstance(t, Real) for t in texture)
+    return isinstance(texture, list | tuple) and not histogram
 
 
 def _one_each(values: Sequence[Any], masks: Sequence[LesionMask], what: str) -> list[Any]:

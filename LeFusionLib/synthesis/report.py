@@ -40,7 +40,7 @@ def make_report(
         "software": "LeFusion",
         "version": __version__,
         "synthetic": True,
-        "seed": seed if isinstance(seed, int) else [int(s) for s in seed],
+        "seed": [int(s) for s in seed] if isinstance(seed, Sequence) else int(seed),
         "model": {
             "name": model.spec.name,
             "kind": model.spec.kind,

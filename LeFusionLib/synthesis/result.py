@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
+from ..errors import LeFusionError
 from ..io import check_output, output_suffix, write_segmentation, write_volume
 from ..lesion_mask import LesionMask
 from ..volume import Volume
@@ -45,7 +46,12 @@ class SynthesisResult:
             {"name": name, "label": number, "color": CLASS_COLORS[(number - 1) % len(CLASS_COLORS)]}
             for number, name in enumerate(self.lesion_mask.classes, start=1)
         ]
-        paths[0].parent.mkdir(parents=True, exist_ok=True)
+        try:
+            paths[0].parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LeFusionError(
+                f"The folder {paths[0].parent} cannot be made: {error.strerror}. Choose another folder."
+            ) from error
         # All three are written aside first: either the whole result appears, or nothing.
         with tempfile.TemporaryDirectory(dir=paths[0].parent, prefix=".lefusion-") as aside:
             image, segmentation, report = (Path(aside) / path.name for path in paths)

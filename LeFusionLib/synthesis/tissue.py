@@ -67,7 +67,7 @@ def _make(
         ):
             made[index] = patch
         done += per_chunk
-    factor = 1 if sampler.guidance_scale == 1.0 or not model.spec.condition_size else 2
+    factor = 1 if sampler.guidance_scale in (None, 1.0) or not model.spec.condition_size else 2
     return [made[index] for index in range(len(lesions))], done * factor
 
 
@@ -103,8 +103,9 @@ def _inpaint_rows(
         return model.denoiser(x_t, t, c, context)
 
     guided: Denoiser = denoiser
-    if condition is not None and model.denoiser.net.null_condition is not None:
-        guided = with_guidance(denoiser, model.denoiser.net.null_condition, sampler.guidance_scale or 1.0)
+    scale = sampler.guidance_scale
+    if scale is not None and condition is not None and model.denoiser.net.null_condition is not None:
+        guided = with_guidance(denoiser, model.denoiser.net.null_condition, scale)
     made = inpaint(
         guided,
         background.expand_as(lesion_mask).contiguous(),

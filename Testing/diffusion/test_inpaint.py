@@ -85,6 +85,21 @@ def test_noise_is_drawn_for_the_start_the_background_the_step_and_each_renoising
     assert [value for _, _, value in seen] == pytest.approx(inside, rel=1e-4, abs=1e-6)
 
 
+def test_a_step_is_shown_the_one_before_but_never_across_a_renoising():
+    """A multistep solver (dpm++) draws a line through its last two looks; a jump lies between them no longer."""
+    seen = []
+
+    def step(x_t, x_start, before, t, t_next, schedule, noise):
+        seen.append((t, before and before[1]))
+        return x_start
+
+    inpaint(
+        predicts_zero, torch.zeros(SHAPE), one_voxel_mask(), [2, 1, 0, 1, 2, 1, 0, -1], SCHEDULE,
+        condition=None, noise=seeded_noise(0), step=step,
+    )  # fmt: skip
+    assert seen == [(2, None), (1, 2), (2, None), (1, 2), (0, 1)]
+
+
 def test_the_condition_and_one_time_per_row_reach_the_network():
     condition, seen = torch.rand(2, 16), []
 
@@ -263,6 +278,7 @@ def test_the_last_recorded_evaluations_are_replayed_to_the_result(replay):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_the_whole_recorded_run_is_replayed(replay):
     assert len(replay.noises) == 1 + sum(replay.draws())
     made, unused = replay.run()

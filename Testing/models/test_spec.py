@@ -1,0 +1,88 @@
+"""What a model is and how it is sampled, checked when it is written down."""
+
+import json
+
+import pytest
+
+from LeFusionLib.errors import LeFusionError
+from LeFusionLib.models.sampler_spec import SamplerSpec
+from LeFusionLib.models.spec import ModelSpec
+from LeFusionLib.models.unet3d import UNet3D
+
+
+@pytest.mark.parametrize(
+    "changes, condition, channels_in",
+    [
+        ({"context": "noised"}, 16, 1),
+        ({"context": "clean"}, 16, 3),
+        ({"context": "clean", "classes": ("infarct", "no_reflow")}, 32, 5),
+        ({"context": "noised", "classes": ("infarct", "no_reflow")}, 32, 2),
+        ({"context": "noised", "kind": "mask", "condition_way": "none"}, 0, 2),
+    ],
+)
+def test_channels_follow_from_kind_classes_and_context(tiny_spec, changes, condition, channels_in):
+    spec = tiny_spec(**changes)
+    assert (spec.condition_size, spec.in_channels) == (condition, channels_in)
+    net = UNet3D(**spec.network_options())
+    assert net.stem.in_channels == channels_in and net.head.out_features == len(spec.classes)
+
+
+def test_a_specification_comes_back_from_json(tiny_spec):
+    spec = tiny_spec()
+    assert ModelSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"kind": "textures"}, "Did you mean 'texture'"),
+        ({"context": "dirty"}, "Possible: noised, clean"),
+        ({"condition_way": "cross"}, "Possible: none, concat, cross_attention"),
+        ({"classes": ()}, "at least one class"),
+        ({"patch_shapes": ()}, "one patch shape"),
+        ({"dim": 12}, "multiple of 8"),
+        ({"dim": 0}, "multiple of 8"),
+        ({"patch_shapes": ((8, 15, 16),)}, "multiples of 2"),
+        ({"patch_shapes": ((8, 16),)}, r"\(D, H, W\)"),
+        ({"dim_mults": (1, 2, 4, 8, 16, 32)}, "multiples of 32"),
+    ],
+)
+def test_what_cannot_be_built_is_refused_when_written_down(tiny_spec, changes, words):
+    with pytest.raises(LeFusionError, match=words):
+        tiny_spec(**changes)
+
+
+def test_an_unknown_setting_names_its_neighbour_and_a_missing_one_is_named(tiny_spec):
+    with pytest.raises(LeFusionError, match="'head_dims'. Did you mean 'head_dim'"):
+        ModelSpec.from_dict(tiny_spec().to_dict() | {"head_dims": 8})
+    values = tiny_spec().to_dict()
+    del values["classes"]
+    with pytest.raises(LeFusionError, match="classes"):
+        ModelSpec.from_dict(values)
+
+
+def test_open_sampler_settings_are_the_models_own():
+    own = SamplerSpec("dpm++", 25, 1, 2, 1.5)
+    assert SamplerSpec().filled_from(own) == own
+    assert SamplerSpec("ddim", num_steps=7).filled_from(own) == SamplerSpec("ddim", 7, 1, 2, 1.5)
+    assert SamplerSpec(guidance_scale=0.0).filled_from(own).guidance_scale == 0.0
+    assert SamplerSpec(**json.loads(json.dumps(own.to_dict()))) == own
+
+
+@pytest.mark.parametrize(
+    "settings, words",
+    [
+        ({"method": "dpm"}, r"Did you mean 'd[dp]\w"),
+        ({"num_steps": 0}, "num_steps must be a whole number from 1; got 0"),
+        ({"num_steps": 2.5}, "num_steps"),
+        ({"num_steps": True}, "num_steps"),
+        ({"jump_length": -1}, "jump_length"),
+        ({"jump_n_sample": "2"}, "jump_n_sample"),
+        ({"guidance_scale": -0.1}, "from 0 to 20"),
+        ({"guidance_scale": float("nan")}, "from 0 to 20"),
+        ({"guidance_scale": "2"}, "from 0 to 20"),
+    ],
+)
+def test_sampler_settings_that_cannot_be_are_refused(settings, words):
+    with pytest.raises(LeFusionError, match=words):
+        SamplerSpec(**settings)
