@@ -97,6 +97,15 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--mixed-precision", choices=("no", "bf16", "fp16"), default="no")
     sub.add_argument("--dry-run", action="store_true", help="print the resolved settings and stop")
 
+    sub = command("evaluate", "measure a model; tables as CSV and JSON, pictures")
+    sub.add_argument("what", choices=("texture",), help="texture: every preset at the same sites of normal tissue")
+    sub.add_argument("--data", required=True, help="folder with NAME_ct.* and NAME_lungs.* pairs")
+    sub.add_argument("--sites", type=int, default=5, help="sites per scan (default: 5)")
+    _seed(sub)
+    _model(sub)
+    _sampler(sub)
+    _output(sub, "the tables' path without extension")
+
     sub = command("demo", "paint a nodule into a made-up chest CT and draw the picture")
     sub.add_argument("--texture", nargs="+", default=["solid"])
     sub.add_argument("--diameter", type=float, default=16.0, help="in mm")

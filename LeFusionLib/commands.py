@@ -168,12 +168,30 @@ def train(options: argparse.Namespace) -> None:
     sys.stdout.write(f"{folder}\n")
 
 
+def evaluate(options: argparse.Namespace) -> None:
+    """`lefusion evaluate texture`: asked against delivered, in real scans."""
+    from .evaluation.texture_control import summarize, texture_control, write_tables
+    from .io import check_output
+
+    stem = Path(options.output)
+    wanted = [stem.with_suffix(suffix) for suffix in (".csv", ".json", ".png")]
+    check_output(wanted, [], options.overwrite)
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    rows = texture_control(
+        _load_model(options), Path(options.data), options.sites, options.seed, _sampler(options), picture=wanted[2]
+    )
+    summary = summarize(rows)
+    write_tables(rows, summary, stem)
+    _reporter(options).say(json.dumps(summary, indent=1), summary=summary)
+
+
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "models": models,
     "synthesize": synthesize,
     "draw-mask": draw_mask,
     "convert": convert,
     "train": train,
+    "evaluate": evaluate,
     "demo": demo,
 }
 

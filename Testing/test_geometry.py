@@ -20,9 +20,6 @@ from LeFusionLib.geometry import (
 from LeFusionLib.lesion_mask import LesionMask
 from LeFusionLib.volume import Volume
 
-settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
-settings.load_profile("unhurried")
-
 # Axial CT as it is stored (LPS order): i to the patient's left, j to the back, k to the head.
 AXIAL = np.diag([-1.0, -1.0, 1.0, 1.0])
 

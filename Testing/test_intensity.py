@@ -4,14 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from LeFusionLib.errors import LeFusionError
 from LeFusionLib.intensity import WINDOW_RULES, IntensityWindow, window_for
-
-settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
-settings.load_profile("unhurried")
 
 SHARED = Path(__file__).resolve().parents[1] / "../shared"
 

@@ -105,7 +105,7 @@ def test_nibabel_reads_the_same_affine_and_voxels(tmp_path, matrix):
     assert np.asarray(image.dataobj)[3, 1, 2] == 32767
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.tuples(*[st.floats(-180, 180)] * 3),
     st.tuples(*[st.floats(0.2, 10)] * 3),

@@ -107,7 +107,7 @@ def test_the_centre_is_that_of_the_smallest_sphere_not_of_mass():
     assert np.allclose(lesion.center_ras, (-3, -1, 1))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.floats(6, 14),
     st.tuples(*[st.floats(0.6, 1.6)] * 2),

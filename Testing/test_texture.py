@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from LeFusionLib.errors import LeFusionError
@@ -18,9 +18,6 @@ from LeFusionLib.texture import (
     published_textures,
     resolve_texture,
 )
-
-settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
-settings.load_profile("unhurried")
 
 SHARED = Path(__file__).resolve().parents[1] / "../shared"
 UNITS = IntensityWindow(0, 16, "steps")  # bin b holds the grey values b to b + 1

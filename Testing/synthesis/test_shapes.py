@@ -29,7 +29,7 @@ def drawn(volume, diameter_mm=16.0, seed=0, boundary=None):
     return handcrafted_shape(volume, ControlSphere((0, 0, 0), diameter_mm), np.random.default_rng(seed), boundary)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     spacing=st.tuples(*[st.floats(0.7, 4.0)] * 3),
     axes=st.integers(0, 10**6),

@@ -1,0 +1,118 @@
+"""What the tests share: where the measured figures lie, a hurry-free hypothesis, and networks small enough to run."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+settings.register_profile("unhurried", deadline=None)  # a busy machine is no failure
+settings.load_profile("unhurried")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: full-size networks and complete sampling runs, minutes on two cores")
+    try:
+        import torch
+    except ImportError:  # floor 1 is tested without
+        return
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 2)))
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """The folder with data and measured figures beside the repository; it is no part of it."""
+    folder = Path(__file__).resolve().parents[1] / ".." / "shared"
+    if not folder.is_dir():
+        pytest.skip("the folder 'shared' with the measured figures does not lie beside this repository")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def golden(shared):
+    """The folder with the figures measured on the published code."""
+    folder = shared / "golden"
+    if not folder.is_dir():
+        pytest.skip("there is no folder 'golden' in 'shared'")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def golden_arrays(golden):
+    """Arrays by file name, {name: array}."""
+
+    def load(name):
+        with np.load(golden / f"{name}.npz") as file:
+            return dict(file)
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def released(golden):
+    """Networks of the small published checkpoints by file name; loaded once."""
+    from LeFusionLib.models.released import load_released_checkpoint
+
+    loaded = {}
+
+    def load(name):
+        if name not in loaded:
+            loaded[name] = load_released_checkpoint(golden / f"{name}.pt")
+        return loaded[name]
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def tiny_spec():
+    """A specification of a network that runs in a few hundredths of a second."""
+    from LeFusionLib.models.spec import ModelSpec
+
+    def spec(**changes):
+        values = {
+            "name": "tiny",
+            "classes": ("nodule",),
+            "patch_shapes": ((8, 16, 16), (16, 32, 32)),
+            "spacing_mm": (1.0, 1.0, 1.0),
+            "intensity": {"kind": "fixed", "low": -1000, "high": 400, "unit": "HU"},
+            "dim": 8,
+            "dim_mults": (1, 2),
+            "heads": 2,
+            "head_dim": 8,
+            "context": "clean",
+        }
+        return ModelSpec(**values | changes)
+
+    return spec
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_spec):
+    """A whole model with random weights and the published textures; `denoiser` replaces the network."""
+    import torch
+
+    from LeFusionLib.diffusion import cosine_schedule
+    from LeFusionLib.models.checkpoint import ModelCard
+    from LeFusionLib.models.denoiser import Denoiser
+    from LeFusionLib.models.sampler_spec import SamplerSpec
+    from LeFusionLib.models.zoo import Model
+    from LeFusionLib.texture import published_textures
+
+    def model(denoiser=None, **changes):
+        spec = tiny_spec(**changes)
+        textures = published_textures("lidc" if spec.classes == ("nodule",) else "emidec")
+        card = ModelCard(
+            spec,
+            SamplerSpec("dpm++", 2, 1, 1, 1.0),
+            textures if spec.condition_size else {},
+            "CC0-1.0",
+            sha256="0" * 64,
+        )
+        if denoiser is None:
+            with torch.random.fork_rng():
+                torch.manual_seed(0)
+                denoiser = Denoiser(spec).eval().requires_grad_(False)
+        return Model(card, denoiser, cosine_schedule(spec.timesteps), torch.device("cpu"))
+
+    return model

@@ -1,0 +1,210 @@
+"""The command line as a user meets it: what it writes, what it says, and its exit status."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import LeFusionLib as lf
+from LeFusionLib.cli import main
+from LeFusionLib.models.checkpoint import ModelCard, save_model
+from LeFusionLib.models.denoiser import Denoiser
+from LeFusionLib.models.sampler_spec import SamplerSpec
+from LeFusionLib.models.spec import ModelSpec
+from LeFusionLib.texture import TexturePresets, published_textures
+
+CENTER = ["--center", "-10", "-10", "12"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A tiny model with random weights: it makes noise, but goes every way a real one goes."""
+    import torch
+
+    torch.manual_seed(0)
+    spec = ModelSpec(
+        name="tiny",
+        classes=("nodule",),
+        patch_shapes=((8, 16, 16), (16, 24, 24)),
+        spacing_mm=(1.0, 1.0, 1.0),
+        intensity={"kind": "fixed", "low": -1000.0, "high": 400.0, "unit": "HU"},
+        dim=8,
+        dim_mults=(1, 2),
+        heads=2,
+        head_dim=8,
+        context="clean",
+    )
+    presets = published_textures("lidc")["nodule"]
+    card = ModelCard(spec, SamplerSpec("ddim", 3, 1, 1, 1.0), {"nodule": TexturePresets(dict(presets))}, "CC0", "tiny")
+    return str(save_model(tmp_path_factory.mktemp("model"), Denoiser(spec), card))
+
+
+@pytest.fixture
+def scan(tmp_path):
+    """A small CT of lung with noise, 1 mm, in its own folder."""
+    array = np.random.default_rng(0).normal(-850, 30, (24, 32, 32)).astype(np.int16)
+    volume = lf.Volume(array, np.array([[-1.0, 0, 0, 5], [0, -1, 0, 5], [0, 0, 1, 0], [0, 0, 0, 1]]), name="scan")
+    path = tmp_path / "in" / "scan.nii.gz"
+    path.parent.mkdir()
+    lf.write_volume(volume, path)
+    return path
+
+
+def run(*words):
+    return main([str(word) for word in words])
+
+
+def test_synthesize_writes_volume_segmentation_and_report_and_changes_nothing_else(scan, model, tmp_path, capsys):
+    out = tmp_path / "out"
+    status = run(
+        "synthesize", scan, *CENTER, "--diameter", 8, "--texture", "solid", "--seed", 7, "--model", model, "-o", out
+    )
+    assert status == 0
+    assert sorted(file.name for file in out.iterdir()) == ["scan.json", "scan.nii.gz", "scan.seg.nrrd"]
+    before, after = lf.read_volume(scan), lf.read_volume(out / "scan.nii.gz")
+    labels, _, names = lf.read_labels(out / "scan.seg.nrrd")
+    assert names == {"nodule": 1}
+    assert (before.array[labels == 0] == after.array[labels == 0]).all()
+    assert (before.array[labels == 1] != after.array[labels == 1]).any()
+    assert after.array.dtype == np.int16
+    report = json.loads((out / "scan.json").read_text())
+    assert report["synthetic"] is True and report["background"]["changed_voxels_outside_mask"] == 0
+    said = capsys.readouterr().out
+    assert "0 of" in said and "synthesize" in said  # what changed outside, and where the time went
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_lesion(scan, model, tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        assert run("synthesize", scan, *CENTER, "--diameter", 8, "--seed", seed, "--model", model, "-o", tmp_path / name) == 0
+    a, b, c = (lf.read_volume(tmp_path / name / "scan.nii.gz").array for name in "abc")
+    assert (a == b).all() and (a != c).any()
+
+
+def test_a_given_mask_and_an_exemplar_texture(scan, model, tmp_path):
+    assert run("draw-mask", scan, *CENTER, "--diameter", 8, "-o", tmp_path / "mask.nii.gz") == 0
+    assert run(
+        "synthesize", scan, "--mask", tmp_path / "mask.nii.gz", "--texture-from", scan, tmp_path / "mask.nii.gz",
+        "--model", model, "-o", tmp_path / "out",
+    ) == 0  # fmt: skip
+    asked = json.loads((tmp_path / "out" / "scan.json").read_text())["lesions"][0]["texture"]["asked"]
+    assert asked[1] > 0.8  # lung at -850 HU falls into the second bin, -912.5 to -825
+
+
+def test_progress_json_is_one_object_per_line(scan, model, tmp_path, capsys):
+    run("synthesize", scan, *CENTER, "--diameter", 8, "--model", model, "-o", tmp_path / "out", "--progress", "json")
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["step"] for line in lines[:-1]] == [1, 2, 3]
+    assert lines[-1]["done"] and len(lines[-1]["files"]) == 3
+
+
+def test_several_spheres_make_several_lesions(scan, model, tmp_path):
+    more = ["--center", "-18", "-18", "6", "--diameter", 5]
+    assert run("synthesize", scan, *CENTER, "--diameter", 5, *more, "--model", model, "-o", tmp_path / "out") == 0
+    assert len(json.loads((tmp_path / "out" / "scan.json").read_text())["lesions"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["{scan}x", *CENTER, "--diameter", "8"], "no file"),
+        (["{scan}"], "--mask FILE, or --center"),
+        (["{scan}", *CENTER], "centres need as many --diameter"),
+        (["{scan}", "--center", "900", "0", "0", "--diameter", "8"], "outside"),
+        (["{scan}", *CENTER, "--diameter", "0.2"], "smallest possible"),
+        (["{scan}", *CENTER, "--diameter", "-3"], "diameter"),
+        (["{scan}", *CENTER, "--diameter", "80"], "largest possible diameter is 15 mm"),
+        (["{scan}", *CENTER, "--diameter", "8", "--texture", "sold"], "Did you mean 'solid'"),
+        (["{scan}", *CENTER, "--diameter", "8", "--texture", "7"], "no texture number 7"),
+        (["{scan}", *CENTER, "--diameter", "8", "--texture", "nodul=solid"], "Did you mean 'nodule'"),
+        (["{scan}", *CENTER, "--diameter", "8", "--seed", "-1"], "seed"),
+        (["{scan}", *CENTER, "--diameter", "8", "--sampler", "dpmm++"], "Did you mean 'dpm++'"),
+        (["{scan}", *CENTER, "--diameter", "8", "--steps", "0"], "num_steps"),
+        (["{scan}", *CENTER, "--diameter", "8", "--steps", "301"], "1 to 300 steps"),
+        (["{scan}", *CENTER, "--diameter", "8", "--device", "cuda:9"], "cuda:9"),
+        (["{scan}", *CENTER, "--diameter", "8", "--device", "gpu"], "no device 'gpu'"),
+        (["{scan}", *CENTER, "--diameter", "8", "--mask-model", "handcraft"], "Did you mean 'handcrafted'"),
+        (["{scan}", *CENTER, "--diameter", "8", "--boundary", "nowhere.nii.gz"], "no file"),
+        (["{scan}", "--mask", "{scan}"], "No voxel has the label"),
+        (["{scan}", *CENTER, "--diameter", "eight"], "invalid float value"),
+    ],
+)
+def test_a_mistake_is_one_clear_line_with_status_2_and_nothing_written(scan, model, tmp_path, capsys, words, says):
+    words = [word.format(scan=scan) for word in words]
+    assert run("synthesize", *words, "--model", model, "-o", tmp_path / "out") == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and says in error and "Traceback" not in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_model_names_the_bundled_ones(scan, tmp_path, capsys):
+    assert run("synthesize", scan, *CENTER, "--diameter", 8, "--model", "lung-nodul", "-o", tmp_path / "out") == 2
+    assert "no model 'lung-nodul'" in capsys.readouterr().err
+
+
+def test_existing_outputs_are_refused_unless_told_and_an_input_always(scan, model, tmp_path, capsys):
+    words = ["synthesize", scan, *CENTER, "--diameter", 8, "--model", model]
+    assert run(*words, "-o", tmp_path / "out") == 0
+    kept = (tmp_path / "out" / "scan.nii.gz").read_bytes()
+    assert run(*words, "--seed", 5, "-o", tmp_path / "out") == 2
+    assert (tmp_path / "out" / "scan.nii.gz").read_bytes() == kept
+    assert run(*words, "--seed", 5, "-o", tmp_path / "out", "--overwrite") == 0
+    assert (tmp_path / "out" / "scan.nii.gz").read_bytes() != kept
+    input_bytes = scan.read_bytes()
+    assert run(*words, "-o", scan.parent, "--overwrite") == 2
+    (tmp_path / "link").symlink_to(scan.parent)
+    assert run(*words, "-o", tmp_path / "link", "--overwrite") == 2
+    assert scan.read_bytes() == input_bytes and sorted(scan.parent.iterdir()) == [scan]
+    assert "input" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_with_130_and_leaves_nothing(scan, model, tmp_path):
+    command = [
+        sys.executable, "-m", "LeFusionLib", "synthesize", scan, *CENTER, "--diameter", "8", "--steps", "300",
+        "--sampler", "ddpm", "--jump-length", "10", "--jump-n-sample", "10",
+        "--progress", "json", "--model", model, "-o", tmp_path / "out",
+    ]  # fmt: skip
+    root = Path(lf.__file__).resolve().parent.parent
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    process = subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.readline()  # the first evaluation is done
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert b"Stopped after" in error and b"Traceback" not in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_convert_makes_a_folder_that_loads_and_refuses_what_is_no_checkpoint(golden, tmp_path, capsys):
+    assert run("convert", golden / "ckpt_lidc_small.pt", "-o", tmp_path / "lidc") == 0
+    assert lf.load_model(tmp_path / "lidc", "cpu").textures["nodule"]["solid"]
+    (tmp_path / "bad.pt").write_bytes(b"no checkpoint")
+    assert run("convert", tmp_path / "bad.pt", "-o", tmp_path / "bad") == 2
+    assert "cannot be read" in capsys.readouterr().err or not (tmp_path / "bad").exists()
+    assert not (tmp_path / "bad").exists()
+
+
+def test_models_lists_what_is_bundled(capsys):
+    assert run("models") == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in lf.bundled_models())
+
+
+def test_train_dry_run_prints_the_resolved_settings_and_an_unknown_preset_its_neighbour(capsys):
+    assert run("train", "lung-nodule", "--data", "d", "--run", "r", "--steps", 5, "--dry-run") == 0
+    settings = json.loads(capsys.readouterr().out)
+    assert settings["steps"] == 5 and settings["spec"]["classes"] == ["nodule"]
+    assert run("train", "lung-nodul", "--data", "d", "--run", "r") == 2
+    assert "Did you mean 'lung-nodule" in capsys.readouterr().err
+
+
+def test_help_needs_no_torch(tmp_path):
+    root = Path(lf.__file__).resolve().parent.parent
+    code = "import sys; from LeFusionLib.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    code += "sys.exit('torch' in sys.modules or 'scipy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, stdout=subprocess.DEVNULL).returncode == 0
