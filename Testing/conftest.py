@@ -12,7 +12,6 @@ settings.load_profile("unhurried")
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "slow: full-size networks and complete sampling runs, minutes on two cores")
     try:
         import torch
     except ImportError:  # floor 1 is tested without

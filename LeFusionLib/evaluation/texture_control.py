@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -158,8 +159,8 @@ def write_tables(rows: Sequence[Row], summary: dict[str, object], stem: Path) ->
     return [table, short]
 
 
-def _mean_asked(texture: dict[str, object]) -> float:
-    low, high = texture["window"]  # type: ignore[misc]
+def _mean_asked(texture: dict[str, Any]) -> float:
+    low, high = texture["window"]
     weights = np.array(texture["asked"])
     centres = low + (np.arange(len(weights)) + 0.5) * (high - low) / len(weights)
     return float(weights @ centres / weights.sum())

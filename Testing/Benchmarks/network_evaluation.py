@@ -1,5 +1,5 @@
-"""One evaluation of the full-size published networks in our implementation: seconds and GFLOP/s, beside what the machine
-reaches in a plain matrix product in the same run.
+"""One evaluation of the full-size published networks in our implementation: seconds and GFLOP/s, beside what the
+machine reaches in a plain matrix product in the same run.
 
     python Testing/Benchmarks/network_evaluation.py [-o docs/benchmarks/network_evaluation] [--repeats 3] [--device cpu]
 
@@ -89,13 +89,14 @@ def main() -> None:
     lines = [
         "# One evaluation of the published networks",
         "",
-        f"{result['device']}, {result['threads']} threads, PyTorch {result['torch']}, float32; a matrix product reaches "
-        f"{result['matrix_product_gflop_per_s']} GFLOP/s in the same run; peak memory {result['peak_memory_gib']} GiB.",
+        f"{result['device']}, {result['threads']} threads, PyTorch {result['torch']}, float32; a matrix product "
+        f"reaches {result['matrix_product_gflop_per_s']} GFLOP/s in the same run; peak memory {result['peak_memory_gib']} GiB.",
         "",
         "| network | parameters | patch (C, D, H, W) | GFLOP | seconds | GFLOP/s |",
         "|---|---|---|---|---|---|",
         *(
-            f"| {r['network']} | {r['parameters']:,} | {r['patch']} | {r['gflop']} | {r['seconds']} | {r['gflop_per_s']} |"
+            f"| {r['network']} | {r['parameters']:,} | {r['patch']} | {r['gflop']} | {r['seconds']} "
+            f"| {r['gflop_per_s']} |"
             for r in rows
         ),
         "",
