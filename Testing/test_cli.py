@@ -80,7 +80,8 @@ def test_synthesize_writes_volume_segmentation_and_report_and_changes_nothing_el
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_another_lesion(scan, model, tmp_path):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
-        assert run("synthesize", scan, *CENTER, "--diameter", 8, "--seed", seed, "--model", model, "-o", tmp_path / name) == 0
+        words = (*CENTER, "--diameter", 8, "--seed", seed, "--model", model, "-o", tmp_path / name)
+        assert run("synthesize", scan, *words) == 0
     a, b, c = (lf.read_volume(tmp_path / name / "scan.nii.gz").array for name in "abc")
     assert (a == b).all() and (a != c).any()
 
@@ -170,7 +171,9 @@ def test_ctrl_c_ends_with_130_and_leaves_nothing(scan, model, tmp_path):
     ]  # fmt: skip
     root = Path(lf.__file__).resolve().parent.parent
     environment = os.environ | {"PYTHONPATH": str(root)}
-    process = subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
+    process = subprocess.Popen(
+        [str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    )
     assert process.stdout is not None and process.stderr is not None
     process.stdout.readline()  # the first evaluation is done
     process.send_signal(signal.SIGINT)
