@@ -60,6 +60,6 @@ $(READY): pyproject.toml constraints.txt
 	then echo "$(TORCH) is there"; \
 	elif nvidia-smi -L >/dev/null 2>&1; then $(PIP) install $(TORCH); \
 	else $(PIP) install --no-deps --retries 0 --timeout 15 --index-url $(CPU_WHEELS) $(TORCH) \
-		|| { echo "No $(TORCH) at $(CPU_WHEELS); taking pip's own sources."; $(PIP) install --no-deps $(TORCH); }; fi
+		|| { echo "No $(TORCH) at $(CPU_WHEELS); taking what pip's own sources have."; $(PIP) install --no-deps $(TORCH); }; fi
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $(READY)

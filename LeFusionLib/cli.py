@@ -98,8 +98,14 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--dry-run", action="store_true", help="print the resolved settings and stop")
 
     sub = command("evaluate", "measure a model; tables as CSV and JSON, pictures")
-    sub.add_argument("what", choices=("texture",), help="texture: every preset at the same sites of normal tissue")
-    sub.add_argument("--data", required=True, help="folder with NAME_ct.* and NAME_lungs.* pairs")
+    sub.add_argument(
+        "what",
+        choices=("texture", "groups"),
+        help="texture: every preset at the same sites of normal tissue; groups: the texture groups of a training set",
+    )
+    sub.add_argument(
+        "--data", required=True, help="texture: folder with NAME_ct.* and NAME_lungs.*; groups: training cases"
+    )
     sub.add_argument("--sites", type=int, default=5, help="sites per scan (default: 5)")
     _seed(sub)
     _model(sub)

@@ -169,7 +169,12 @@ def train(options: argparse.Namespace) -> None:
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    """`lefusion evaluate texture`: asked against delivered, in real scans."""
+    """`lefusion evaluate`: tables and pictures about a model or its training data."""
+    EVALUATIONS[options.what](options)
+
+
+def evaluate_texture(options: argparse.Namespace) -> None:
+    """Asked against delivered, at the same sites of real scans."""
     from .evaluation.texture_control import summarize, texture_control, write_tables
     from .io import check_output
 
@@ -183,6 +188,28 @@ def evaluate(options: argparse.Namespace) -> None:
     summary = summarize(rows)
     write_tables(rows, summary, stem)
     _reporter(options).say(json.dumps(summary, indent=1), summary=summary)
+
+
+def evaluate_groups(options: argparse.Namespace) -> None:
+    """The texture groups of a training set, one picture for each class of the model."""
+    from .io import check_output
+    from .training.cases import read_cases
+    from .training.group_figure import group_figure
+
+    model = _load_model(options)
+    pictures = {name: Path(f"{options.output}-{name}.png") for name in model.textures}
+    check_output(list(pictures.values()), [], options.overwrite)
+    cases = read_cases(options.data, model.spec)
+    for name, picture in pictures.items():
+        channel = model.spec.classes.index(name)
+        sizes = group_figure(cases, channel, list(model.textures[name]), picture, options.seed)
+        _reporter(options).say(f"{picture}: {sizes}", groups=sizes)
+
+
+EVALUATIONS: Mapping[str, Callable[[argparse.Namespace], None]] = {
+    "texture": evaluate_texture,
+    "groups": evaluate_groups,
+}
 
 
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {

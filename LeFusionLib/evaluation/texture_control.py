@@ -3,7 +3,7 @@
 import csv
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,14 @@ import numpy as np
 
 from ..errors import LeFusionError
 from ..geometry import ControlSphere, ras_from_kji
+from ..intensity import IntensityWindow
 from ..io import atomic_write, read_labels, read_volume
 from ..lesion_mask import LesionMask
 from ..models.sampler_spec import SamplerSpec
 from ..models.zoo import Model
 from ..synthesis.draw import draw_lesion_mask
 from ..synthesis.synthesize import synthesize
+from ..texture import TextureHistogram
 from ..volume import Volume
 
 logger = logging.getLogger(__name__)
@@ -159,11 +161,9 @@ def write_tables(rows: Sequence[Row], summary: dict[str, object], stem: Path) ->
     return [table, short]
 
 
-def _mean_asked(texture: dict[str, Any]) -> float:
+def _mean_asked(texture: Mapping[str, Any]) -> float:
     low, high = texture["window"]
-    weights = np.array(texture["asked"])
-    centres = low + (np.arange(len(weights)) + 0.5) * (high - low) / len(weights)
-    return float(weights @ centres / weights.sum())
+    return TextureHistogram(tuple(texture["asked"])).mean(IntensityWindow(low, high, texture["unit"]))
 
 
 def _slice(volume: Volume, lesion: LesionMask, half_mm: float = 24.0) -> np.ndarray:

@@ -19,15 +19,15 @@ def random_view(
 ) -> tuple[np.ndarray, np.ndarray]:
     """A crop of `shape` with the whole lesion at a random place in it, flipped and turned in plane at random.
 
-    Returns image (D, H, W) and mask (L, D, H, W). Beyond the case's border the nearest grey value is repeated.
+    Returns image (D, H, W) and mask (L, D, H, W). A case smaller than `shape` is continued by its nearest grey values.
     """
     index, inside_case = [], []
     for axis, (size, length) in enumerate(zip(shape, case.image.shape, strict=True)):
         inside = np.nonzero(np.any(case.mask, axis=(0, *(a + 1 for a in range(3) if a != axis))))[0]
         # The crop starts low enough to hold the lesion's end and high enough to hold its beginning.
         lowest, highest = inside[-1] + 1 + margin - size, inside[0] - margin
-        if length >= size:  # prefer crops that need no padding
-            lowest, highest = max(lowest, min(0, highest)), min(highest, max(length - size, lowest))
+        if length >= size:  # no padding: at the case's border a lesion would be repeated outside its mask
+            lowest, highest = np.clip((lowest, highest), 0, length - size)
         start = rng.integers(lowest, highest + 1)
         wanted = np.arange(start, start + size)
         index.append(np.clip(wanted, 0, length - 1))

@@ -6,19 +6,19 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from ..diffusion import DiffusionSchedule, cosine_schedule, lesion_focused_loss, q_sample
+from ..diffusion import cosine_schedule
 from ..errors import LeFusionError
 from ..models.checkpoint import ModelCard, save_model
-from ..models.denoiser import Denoiser, clean_context
-from .batches import Batch, BatchMaker
+from ..models.denoiser import Denoiser
+from .batches import BatchMaker
 from .cases import LesionCase, read_cases, split_by_patient
+from .objective import batch_loss
 from .settings import TrainSettings
 from .texture_groups import texture_presets
 from .validation import Validation
@@ -74,19 +74,6 @@ def train(settings: TrainSettings, data: Path, run: Path, mixed_precision: str =
                 _log(run, step, validation.measure(smoothed, schedule, step))
             started, seen = time.monotonic(), []
     return _export(run, settings, smoothed, training, held_out, step)
-
-
-def batch_loss(
-    denoiser: Callable[..., torch.Tensor], batch: Batch, schedule: DiffusionSchedule, settings: TrainSettings
-) -> torch.Tensor:
-    """The lesion-focused loss of one batch (LeFusion, Eqs. 4, 6), context and condition shown as the spec says."""
-    spec = settings.spec
-    alpha_bar = schedule.alphas_cumprod.to(batch.t.device)[batch.t].float()[:, None, None, None, None]
-    x_t = q_sample(batch.x_start, alpha_bar, batch.noise)
-    context = clean_context(batch.x_start, batch.lesion_mask) if spec.context == "clean" else None
-    condition = batch.condition if spec.condition_size else None
-    predicted = denoiser(x_t, batch.t, condition, context, drop=batch.drop)
-    return lesion_focused_loss(batch.noise, predicted, batch.lesion_mask, settings.distance, settings.reduction)
 
 
 def learning_rate(settings: TrainSettings, step: int) -> float:

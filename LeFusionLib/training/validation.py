@@ -13,6 +13,7 @@ from ..texture import TextureHistogram
 from .augment import random_view, smallest_shape
 from .batches import BatchMaker, texture_condition
 from .cases import LesionCase
+from .objective import batch_loss
 from .settings import TrainSettings
 
 LOSS_BATCHES, SAMPLES, SAMPLE_STEPS = 12, 8, 20
@@ -38,8 +39,6 @@ class Validation:
     @torch.inference_mode()
     def measure(self, denoiser: Denoiser, schedule: DiffusionSchedule, step: int) -> dict[str, float]:
         """Validation loss and the median texture distance of remade lesions; writes the sample sheet."""
-        from .train import batch_loss
-
         device = next(denoiser.parameters()).device
         denoiser.eval()
         losses = [batch_loss(denoiser, b.to(device), schedule, self.settings).item() for b in self.batches]

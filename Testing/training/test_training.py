@@ -15,14 +15,15 @@ from LeFusionLib.models.sampler_spec import SamplerSpec
 from LeFusionLib.training.augment import random_view, smallest_shape
 from LeFusionLib.training.batches import BatchMaker, texture_condition
 from LeFusionLib.training.cases import LesionCase, read_cases, split_by_patient
+from LeFusionLib.training.objective import batch_loss
 from LeFusionLib.training.settings import PRESETS, TrainSettings, preset
 from LeFusionLib.training.texture_groups import group, texture_presets
-from LeFusionLib.training.train import batch_loss, learning_rate, train
+from LeFusionLib.training.train import learning_rate, train
 
 SHAPES = ((8, 16, 16), (12, 24, 24))
 
 
-def case(patient="p", center=(8, 16, 16), radius=3.0, value=0.2, shape=(16, 32, 32)):
+def case(patient="p", center=(8, 16, 16), radius=2.5, value=0.2, shape=(16, 32, 32)):
     grid = np.indices(shape)
     mask = sum((g - c) ** 2 for g, c in zip(grid, center, strict=True)) <= radius**2
     image = np.where(mask, value, -0.8).astype(np.float32)
@@ -53,7 +54,7 @@ def data(tmp_path):
     folder.mkdir()
     matrix = np.diag([-1.0, -1.0, 1.0, 1.0])
     for number in range(8):
-        made = case(radius=4.0, value=-0.5 if number % 2 else 0.3)
+        made = case(radius=3.5, value=-0.5 if number % 2 else 0.3)
         image = IntensityWindow().restore(made.image).astype(np.int16)
         lf.write_volume(lf.Volume(image, matrix), folder / f"p{number}_image.nii.gz")
         lf.write_volume(lf.Volume(made.mask[0].astype(np.uint8), matrix), folder / f"p{number}_mask.nii.gz")
@@ -144,7 +145,7 @@ def test_texture_groups_separate_dark_from_bright_lesions():
     dark = rng.dirichlet(np.r_[np.full(5, 20.0), np.full(11, 0.1)], 20)
     bright = rng.dirichlet(np.r_[np.full(11, 0.1), np.full(5, 20.0)], 30)
     assert (group(np.concatenate([bright, dark]), 2, seed=0) == [1] * 30 + [0] * 20).all()
-    cases = [case(f"p{n}", radius=4.0, value=value) for n, value in enumerate([-0.5, 0.3] * 4)]
+    cases = [case(f"p{n}", radius=3.5, value=value) for n, value in enumerate([-0.5, 0.3] * 4)]
     presets = texture_presets(cases, 0, ("dark", "bright"), (0.4, 0.6))
     window = IntensityWindow()
     assert presets["dark"].mean(window) < presets["bright"].mean(window)
