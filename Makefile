@@ -39,6 +39,8 @@ lint: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
+# One thread: the networks of the tests are tiny, and threads that wait for each other on a busy machine are what is slow.
+test: export OMP_NUM_THREADS ?= 1
 test: lint
 	$(BIN)/python -m pytest -m "ci or not (slow or gpu or browser)"
 
