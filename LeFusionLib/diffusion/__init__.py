@@ -1,7 +1,7 @@
 """The mathematics of lesion-focused diffusion (torch). It knows no network: a denoiser is any callable
 `(x_t, t, condition) -> noise`."""
 
-from .gaussian import predict_x_start, q_sample, renoise
+from .gaussian import noise_from_velocity, predict_x_start, q_sample, renoise, velocity
 from .guidance import with_guidance
 from .inpaint import evaluations, inpaint
 from .loss import lesion_focused_loss
@@ -20,6 +20,7 @@ __all__ = [
     "evaluations",
     "inpaint",
     "lesion_focused_loss",
+    "noise_from_velocity",
     "paper_times",
     "predict_x_start",
     "q_sample",
@@ -27,5 +28,6 @@ __all__ = [
     "repaint_times",
     "seeded_noise",
     "time_grid",
+    "velocity",
     "with_guidance",
 ]

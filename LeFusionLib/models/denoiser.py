@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from ..diffusion.gaussian import noise_from_velocity
+from ..diffusion.schedule import cosine_schedule
 from .spec import ModelSpec
 from .unet3d import UNet3D
 
@@ -14,6 +16,8 @@ class Denoiser(nn.Module):
         super().__init__()
         self.spec = spec
         self.net = UNet3D(**spec.network_options())
+        alphas_cumprod = cosine_schedule(spec.timesteps).alphas_cumprod.float()
+        self.register_buffer("alphas_cumprod", alphas_cumprod, persistent=False)
 
     def forward(
         self,
@@ -23,21 +27,28 @@ class Denoiser(nn.Module):
         context: Tensor | None = None,
         focus_present_mask: Tensor | None = None,
         drop: Tensor | None = None,
+        as_noise: bool = True,
     ) -> Tensor:
         """Predicted noise (B, L, D, H, W).
 
         `x_t` (B, L, D, H, W); `t` (B,); `condition`: the histograms (B, 16 L), or for a mask model the sphere channel
         (B, 1, D, H, W); `context`: `clean_context(...)` where the spec's context is "clean";
-        `drop` (B,) bool: rows that are shown the null condition instead (training).
+        `drop` (B,) bool: rows that are shown the null condition instead, and `as_noise` False: what the
+        network itself puts out, whatever the spec's `prediction` is (both for training).
         """
         if self.spec.kind == "mask":
             assert condition is not None, "a mask model is always shown its sphere"
             return self.net(torch.cat((x_t, condition.to(x_t.dtype)), dim=1), t, None, focus_present_mask)
         if context is not None:
-            x_t = torch.cat((x_t * context[:, 1:], context), dim=1)
+            channels = torch.cat((x_t * context[:, 1:], context), dim=1)
+        else:
+            channels = x_t
         if drop is not None and condition is not None and self.net.null_condition is not None:
             condition = torch.where(drop[:, None], self.net.null_condition, condition)
-        return self.net(x_t, t, condition, focus_present_mask)
+        output = self.net(channels, t, condition, focus_present_mask)
+        if self.spec.prediction == "velocity" and as_noise:
+            return noise_from_velocity(x_t, self.alphas_cumprod[t][:, None, None, None, None], output.float())
+        return output
 
 
 def clean_context(background: Tensor, lesion_mask: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from ..texture import BINS
 
 KINDS = ("texture", "mask")
 CONTEXTS = ("noised", "clean")
+PREDICTIONS = ("noise", "velocity")
 CONDITION_WAYS = ("none", "concat", "cross_attention")
 
 
@@ -23,6 +24,8 @@ class ModelSpec:
     intensity: the rule for the grey values' window, see `intensity.window_for`.
     context: how the background is shown: "noised" to level t as in the paper (Eqs. 2, 3), or "clean": as it is, with
     the mask, in channels beside the lesion.
+    prediction: what the network itself puts out: the "noise" as in the paper, or the "velocity", which shows it the
+    lesion's grey level also where there is almost only noise. A denoiser answers with the noise either way.
     condition_way, condition_scale: how the histogram enters, see `UNet3D`.
     """
 
@@ -39,6 +42,7 @@ class ModelSpec:
     condition_way: str = "concat"
     condition_scale: float = 1.0
     context: str = "noised"
+    prediction: str = "noise"
     timesteps: int = 300
     margin_mm: float = 2.0
 
@@ -50,6 +54,7 @@ class ModelSpec:
         for kind, given, options in (
             ("model kind", self.kind, KINDS),
             ("context", self.context, CONTEXTS),
+            ("prediction", self.prediction, PREDICTIONS),
             ("condition way", self.condition_way, CONDITION_WAYS),
         ):
             if given not in options:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import torch
 
-from ..diffusion import DiffusionSchedule, lesion_focused_loss, q_sample
+from ..diffusion import DiffusionSchedule, lesion_focused_loss, q_sample, velocity
 from ..models.denoiser import clean_context
 from .batches import Batch
 from .settings import TrainSettings
@@ -13,11 +13,13 @@ from .settings import TrainSettings
 def batch_loss(
     denoiser: Callable[..., torch.Tensor], batch: Batch, schedule: DiffusionSchedule, settings: TrainSettings
 ) -> torch.Tensor:
-    """The lesion-focused loss of one batch (LeFusion, Eqs. 4, 6), context and condition shown as the spec says."""
+    """The lesion-focused loss of one batch (LeFusion, Eqs. 4, 6), on what the spec says the network
+    predicts, context and condition shown as it says."""
     spec = settings.spec
     alpha_bar = schedule.alphas_cumprod.to(batch.t.device)[batch.t].float()[:, None, None, None, None]
     x_t = q_sample(batch.x_start, alpha_bar, batch.noise)
+    target = velocity(batch.x_start, alpha_bar, batch.noise) if spec.prediction == "velocity" else batch.noise
     context = clean_context(batch.x_start, batch.lesion_mask) if spec.context == "clean" else None
     condition = batch.condition if spec.condition_size else None
-    predicted = denoiser(x_t, batch.t, condition, context, drop=batch.drop)
-    return lesion_focused_loss(batch.noise, predicted, batch.lesion_mask, settings.distance, settings.reduction)
+    predicted = denoiser(x_t, batch.t, condition, context, drop=batch.drop, as_noise=False)
+    return lesion_focused_loss(target, predicted, batch.lesion_mask, settings.distance, settings.reduction)

@@ -76,6 +76,7 @@ _LUNG = ModelSpec(
     head_dim=32,
     condition_scale=16.0,
     context="clean",
+    prediction="velocity",
 )
 _PAPER = replace(
     _LUNG,
@@ -87,6 +88,7 @@ _PAPER = replace(
     condition_way="cross_attention",
     condition_scale=1.0,
     context="noised",
+    prediction="noise",
 )
 
 _SMALL = TrainSettings(
