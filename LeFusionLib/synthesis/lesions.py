@@ -71,8 +71,8 @@ def plan_lesions(
             raise LeFusionError("Two of the lesions overlap. Move one, or make them one after the other.")
         taken |= mask.union
         for part in mask.components(GAP_MM):
-            rng = np.random.default_rng([check_seed(its_seed), *_place(part)])
             frame = PatchFrame.smallest_around(part, spec.patch_shapes, spec.spacing_mm, spec.margin_mm)
+            rng = np.random.default_rng([check_seed(its_seed), *_place(frame)])
             planned.append(
                 PlannedLesion(
                     mask=part,
@@ -93,8 +93,12 @@ def check_seed(seed: Any) -> int:
     return int(seed)
 
 
-def _place(part: LesionMask) -> list[int]:
-    return [axis.start for axis in part.bounding_box()]
+def _place(frame: PatchFrame) -> list[int]:
+    """Where in the world the patch lies, in tenths of a millimetre: the same however the volume is stored or cropped.
+
+    The odd offset keeps places on round millimetres away from where rounding could go either way.
+    """
+    return [int(tenths) % 2**32 for tenths in np.rint(frame.ijk_to_ras[:3, 3] * 10 + 0.137)]
 
 
 def _as_classes_of(mask: LesionMask, spec: ModelSpec) -> LesionMask:

@@ -93,7 +93,7 @@ _PAPER = replace(
 
 _SMALL = TrainSettings(
     _LUNG,
-    steps=2000,
+    steps=1600,
     batch_size=4,
     learning_rate=5e-4,
     lr_schedule="cosine",

@@ -90,7 +90,8 @@ def main() -> None:
         "# One evaluation of the published networks",
         "",
         f"{result['device']}, {result['threads']} threads, PyTorch {result['torch']}, float32; a matrix product "
-        f"reaches {result['matrix_product_gflop_per_s']} GFLOP/s in the same run; peak memory {result['peak_memory_gib']} GiB.",
+        f"reaches {result['matrix_product_gflop_per_s']} GFLOP/s in the same run; peak memory "
+        f"{result['peak_memory_gib']} GiB.",
         "",
         "| network | parameters | patch (C, D, H, W) | GFLOP | seconds | GFLOP/s |",
         "|---|---|---|---|---|---|",

@@ -1,0 +1,40 @@
+"""What only a GPU can show: the same bytes alone and in company, and agreement with the processor."""
+
+import numpy as np
+import pytest
+
+import LeFusionLib as lf
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture(scope="module")
+def cuda():
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU that torch can use")
+    return lf.load_model("lung-nodule", "cuda")
+
+
+@pytest.fixture(scope="module")
+def scan():
+    from LeFusionLib.phantom import chest_phantom, lung_sites
+
+    volume, lungs = chest_phantom()
+    sites = lung_sites(volume, lungs, 12.0, count=5)
+    return volume, [lf.draw_lesion_mask(volume, lf.ControlSphere(tuple(site), 12.0), seed=1) for site in sites]
+
+
+def test_a_lesion_has_the_same_bytes_alone_and_in_company(cuda, scan):
+    volume, lesions = scan
+    together = lf.synthesize(volume, lesions, cuda, "solid", seed=3).volume.array
+    for lesion in lesions:
+        alone = lf.synthesize(volume, lesion, cuda, "solid", seed=3).volume.array
+        assert (alone[lesion.union] == together[lesion.union]).all()
+
+
+def test_the_gpu_makes_what_the_processor_makes_to_a_few_grey_values(cuda, scan):
+    volume, lesions = scan
+    here = lf.synthesize(volume, lesions[0], cuda, "solid", seed=3).volume.array
+    there = lf.synthesize(volume, lesions[0], lf.load_model("lung-nodule", "cpu"), "solid", seed=3).volume.array
+    assert np.abs(here.astype(int) - there)[lesions[0].union].max() < 20
