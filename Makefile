@@ -39,6 +39,8 @@ lint: $(READY)
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
+# One thread: the networks of the tests are tiny, and threads that wait for each other on a busy machine are what is slow.
+test: export OMP_NUM_THREADS ?= 1
 test: lint
 	$(BIN)/python -m pytest -m "ci or not (slow or gpu or browser)"
 
@@ -60,6 +62,6 @@ $(READY): pyproject.toml constraints.txt
 	then echo "$(TORCH) is there"; \
 	elif nvidia-smi -L >/dev/null 2>&1; then $(PIP) install $(TORCH); \
 	else $(PIP) install --no-deps --retries 0 --timeout 15 --index-url $(CPU_WHEELS) $(TORCH) \
-		|| { echo "No $(TORCH) at $(CPU_WHEELS); taking pip's own sources."; $(PIP) install --no-deps $(TORCH); }; fi
+		|| { echo "No $(TORCH) at $(CPU_WHEELS); taking what pip's own sources have."; $(PIP) install --no-deps $(TORCH); }; fi
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $(READY)

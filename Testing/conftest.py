@@ -11,7 +11,7 @@ settings.register_profile("unhurried", deadline=None)  # a busy machine is no fa
 settings.load_profile("unhurried")
 
 
-def pytest_configure():
+def pytest_configure(config):
     try:
         import torch
     except ImportError:  # floor 1 is tested without

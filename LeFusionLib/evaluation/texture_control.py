@@ -162,7 +162,8 @@ def write_tables(rows: Sequence[Row], summary: dict[str, object], stem: Path) ->
 
 
 def _mean_asked(texture: Mapping[str, Any]) -> float:
-    return TextureHistogram(tuple(texture["asked"])).mean(IntensityWindow(*texture["window"], texture["unit"]))
+    low, high = texture["window"]
+    return TextureHistogram(tuple(texture["asked"])).mean(IntensityWindow(low, high, texture["unit"]))
 
 
 def _slice(volume: Volume, lesion: LesionMask, half_mm: float = 24.0) -> np.ndarray:

@@ -12,6 +12,8 @@ from .unet3d import UNet3D
 class Denoiser(nn.Module):
     """`(x_t, t, condition) -> noise`, building the network's input channels as the spec says."""
 
+    alphas_cumprod: Tensor
+
     def __init__(self, spec: ModelSpec):
         super().__init__()
         self.spec = spec

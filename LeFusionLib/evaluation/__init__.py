@@ -1,0 +1,1 @@
+"""What results are worth: the picture of one, and measurements over many."""

@@ -1,0 +1,1 @@
+"""The jobs: a lesion drawn, tissue made inside it, painted back, reported."""
