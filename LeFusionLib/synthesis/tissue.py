@@ -8,7 +8,7 @@ import torch
 
 from ..diffusion import STEPS, evaluations, inpaint, seeded_noise, time_grid, with_guidance
 from ..diffusion.inpaint import Denoiser
-from ..errors import LeFusionError
+from ..errors import Cancelled, LeFusionError
 from ..models.denoiser import clean_context
 from ..models.sampler_spec import SamplerSpec
 from ..models.zoo import Model
@@ -54,21 +54,34 @@ def _make(
         model.spec.timesteps, sampler.num_steps or 1, sampler.jump_length or 1, sampler.jump_n_sample or 1
     )
     chunks = list(_chunks(lesions, rows))
-    per_chunk = evaluations(times)
-    done, made = 0, {}
+    guided = sampler.guidance_scale not in (None, 1.0) and model.spec.condition_size > 0
+    watch = Watch(evaluations(times) * len(chunks) * (2 if guided else 1), progress, cancel)
+    made: dict[int, np.ndarray] = {}
     for chunk in chunks:
+        patches = _inpaint_rows(model, [lesions[index] for index in chunk], sampler, times, watch)
+        made.update(zip(chunk, patches, strict=True))
+    return [made[index] for index in range(len(lesions))], watch.done
 
-        def report(step: int, total: int, message: str, before: int = done) -> None:
-            if progress is not None:
-                progress(before + step, per_chunk * len(chunks), message)
 
-        for index, patch in zip(
-            chunk, _inpaint_rows(model, lesions, chunk, sampler, times, report, cancel), strict=False
-        ):
-            made[index] = patch
-        done += per_chunk
-    factor = 1 if sampler.guidance_scale in (None, 1.0) or not model.spec.condition_size else 2
-    return [made[index] for index in range(len(lesions))], done * factor
+class Watch:
+    """Tells of every network evaluation, and asks before each whether to go on."""
+
+    def __init__(self, total: int, progress: Progress | None, cancel: Callable[[], bool] | None):
+        self.done, self.total, self.progress, self.cancel = 0, total, progress, cancel
+
+    def over(self, network: Denoiser) -> Denoiser:
+        """The network, watched."""
+
+        def evaluate(x_t: torch.Tensor, t: torch.Tensor, condition: torch.Tensor | None) -> torch.Tensor:
+            if self.cancel is not None and self.cancel():
+                raise Cancelled(f"Stopped after {self.done} of {self.total} evaluations; nothing was written.")
+            noise = network(x_t, t, condition)
+            self.done += 1
+            if self.progress is not None:
+                self.progress(self.done, self.total, "making tissue")
+            return noise
+
+        return evaluate
 
 
 def _chunks(lesions: Sequence[PlannedLesion], rows: int) -> Iterator[list[int]]:
@@ -82,40 +95,28 @@ def _chunks(lesions: Sequence[PlannedLesion], rows: int) -> Iterator[list[int]]:
 
 
 def _inpaint_rows(
-    model: Model,
-    lesions: Sequence[PlannedLesion],
-    chunk: Sequence[int],
-    sampler: SamplerSpec,
-    times: Sequence[int],
-    progress: Progress,
-    cancel: Callable[[], bool] | None,
-) -> Iterator[np.ndarray]:
-    chosen = [lesions[index] for index in chunk]
+    model: Model, lesions: Sequence[PlannedLesion], sampler: SamplerSpec, times: Sequence[int], watch: Watch
+) -> np.ndarray:
+    """The made patches (B, L, d, h, w) of lesions with patches of one shape."""
     device, spec = model.device, model.spec
-    lesion_mask = torch.from_numpy(np.stack([lesion.patch_mask for lesion in chosen])).to(device)
-    background = torch.from_numpy(np.stack([lesion.background for lesion in chosen]))[:, None].to(device)
+    lesion_mask = torch.from_numpy(np.stack([lesion.patch_mask for lesion in lesions])).to(device)
+    background = torch.from_numpy(np.stack([lesion.background for lesion in lesions]))[:, None].to(device)
     context = clean_context(background, lesion_mask) if spec.context == "clean" else None
-    condition = (
-        torch.from_numpy(np.stack([lesion.condition for lesion in chosen])).to(device) if spec.condition_size else None
-    )
-
-    def denoiser(x_t: torch.Tensor, t: torch.Tensor, c: torch.Tensor | None) -> torch.Tensor:
-        return model.denoiser(x_t, t, c, context)
-
-    guided: Denoiser = denoiser
-    scale = sampler.guidance_scale
-    if scale is not None and condition is not None and model.denoiser.net.null_condition is not None:
-        guided = with_guidance(denoiser, model.denoiser.net.null_condition, scale)
+    condition = None
+    if spec.condition_size:
+        condition = torch.from_numpy(np.stack([lesion.condition for lesion in lesions])).to(device)
+    denoiser = watch.over(lambda x_t, t, c: model.denoiser(x_t, t, c, context))
+    null_condition = model.denoiser.net.null_condition
+    if null_condition is not None and sampler.guidance_scale is not None:
+        denoiser = with_guidance(denoiser, null_condition, sampler.guidance_scale)
     made = inpaint(
-        guided,
+        denoiser,
         background.expand_as(lesion_mask).contiguous(),
         lesion_mask,
         times,
         model.schedule,
         condition=condition,
-        noise=seeded_noise([lesion.seed for lesion in chosen], device),
+        noise=seeded_noise([lesion.seed for lesion in lesions], device),
         step=STEPS[sampler.method or "ddpm"],
-        progress=progress,
-        cancel=cancel,
     )
-    yield from made.float().cpu().numpy()
+    return made.float().cpu().numpy()
