@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,14 @@ class Volume:
     `array` may have any dtype of `SUPPORTED_DTYPES`; it is kept as it is. `ijk_to_ras` is (4, 4) and may be oblique,
     anisotropic, flipped, left-handed or sheared, but not singular. `name` is a label without a path.
     `storage` is what `io` needs to write the file again as it was (format, header, scaling); no other code reads it.
+    `source` is the file or folder it was read from, which no output may replace.
     """
 
     array: np.ndarray
     ijk_to_ras: np.ndarray
     name: str = "volume"
     storage: Any = None
+    source: Path | None = None
 
     def __post_init__(self) -> None:
         array = np.asarray(self.array)

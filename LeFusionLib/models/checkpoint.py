@@ -16,6 +16,7 @@ from .denoiser import Denoiser
 from .sampler_spec import SamplerSpec
 from .spec import ModelSpec
 
+FORMAT = 1  # of model.json
 CARD, WEIGHTS = "model.json", "weights.safetensors"
 DTYPES = {"float16": torch.float16, "float32": torch.float32}
 
@@ -33,9 +34,14 @@ class ModelCard:
     training: Mapping[str, Any] = field(default_factory=dict)
     sha256: str = ""
 
+    def __post_init__(self) -> None:
+        still_open = [name for name, value in self.sampler.to_dict().items() if value is None]
+        if still_open:
+            raise LeFusionError(f"The card of '{self.spec.name}' leaves open how to sample: {', '.join(still_open)}.")
+
     def to_dict(self) -> dict[str, Any]:
         return {
-            "format": 1,
+            "format": FORMAT,
             "spec": self.spec.to_dict(),
             "sampler": self.sampler.to_dict(),
             "textures": {
@@ -88,6 +94,7 @@ def save_model(folder: Path, denoiser: Denoiser, card: ModelCard, dtype: str = "
     }
     # Our own temporary names: safetensors writes in place.
     save_file(state, folder / f"{WEIGHTS}.tmp")
+    (folder / f"{WEIGHTS}.tmp").chmod(0o644)  # safetensors lets only the owner read
     values = card.to_dict() | {"sha256": file_sha256(folder / f"{WEIGHTS}.tmp")}
     (folder / f"{CARD}.tmp").write_text(json.dumps(values, indent=1) + "\n")
     os.replace(folder / f"{WEIGHTS}.tmp", folder / WEIGHTS)

@@ -1,6 +1,6 @@
 """Models by name: the bundled ones, folders, and published checkpoints, ready to be used on a device."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -90,7 +90,7 @@ def published_card(denoiser: ReleasedDenoiser, sha256: str) -> ModelCard:
     )
     return ModelCard(
         spec=denoiser.spec,
-        sampler=PUBLISHED_SAMPLER,
+        sampler=replace(PUBLISHED_SAMPLER, num_steps=denoiser.spec.timesteps),
         textures=textures if denoiser.spec.condition_size else {},
         licence=PUBLISHED_LICENCE,
         description="published LeFusion weights",

@@ -37,10 +37,10 @@ class SynthesisResult:
     ) -> list[Path]:
         """Write `stem` + .nii.gz (or `image_format`, by default the input's), .seg.nrrd and .json; returns the paths.
 
-        Existing files are refused unless `overwrite`; an input is never overwritten (`inputs` names their files).
+        Existing files are refused unless `overwrite`. The volume's own file is never overwritten, nor are `inputs`.
         """
         paths = output_paths(stem, image_format or output_suffix(self.original))
-        check_output(paths, list(inputs), overwrite)
+        check_output(paths, [*inputs, *filter(None, [self.original.source])], overwrite)
         marks = synthetic_marks(self.report)
         segments = [
             {"name": name, "label": number, "color": CLASS_COLORS[(number - 1) % len(CLASS_COLORS)]}

@@ -1,6 +1,7 @@
 """The training run: resumable, on one processor or many (Hugging Face accelerate)."""
 
 import csv
+import hashlib
 import json
 import logging
 import math
@@ -170,8 +171,14 @@ def _export(
             "steps": step,
             "cases": len(training),
             "patients": len({case.patient for case in training}),
-            "held_out_patients": sorted({case.patient for case in held_out}),
+            # Hashed: a name in a user's file may be a person's.
+            "held_out_patients_sha256": sorted({patient_hash(case.patient) for case in held_out}),
             "settings": {k: v for k, v in settings.to_dict().items() if k not in unwritten},
         },
     )
     return save_model(run / "model", denoiser, card)
+
+
+def patient_hash(patient: str) -> str:
+    """What stands for a patient in a model's card: the first 16 digits of the name's SHA-256."""
+    return hashlib.sha256(patient.encode()).hexdigest()[:16]

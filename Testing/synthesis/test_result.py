@@ -109,3 +109,13 @@ def test_all_lesions_become_one_mask(scan, box):
 def test_a_volume_made_from_an_array_is_saved_as_nifti(result, tmp_path):
     assert isinstance(result.original, Volume) and result.original.storage is None
     assert result.save(tmp_path / "case")[0].name == "case.nii.gz"
+
+
+def test_the_file_a_volume_was_read_from_is_protected_without_being_named(scan, tiny_model, box, tmp_path):
+    write_volume(scan(), tmp_path / "scan.nii.gz")
+    before = (tmp_path / "scan.nii.gz").read_bytes()
+    volume = read_volume(tmp_path / "scan.nii.gz")
+    result = synthesize(volume, box(volume, A), tiny_model(), "solid", seed=1)
+    with pytest.raises(LeFusionError, match="input"):
+        result.save(tmp_path / "scan", overwrite=True)
+    assert (tmp_path / "scan.nii.gz").read_bytes() == before

@@ -167,7 +167,7 @@ def test_a_run_trains_validates_resumes_to_the_same_weights_and_makes_a_model(se
     assert list((tmp_path / "whole").glob("samples_*.png"))
     model = lf.load_model(whole, "cpu")
     assert list(model.textures["nodule"]) == ["dark", "bright"]
-    held_out = model.card.training["held_out_patients"]
+    held_out = model.card.training["held_out_patients_sha256"]
     assert held_out and model.card.training["patients"] + len(held_out) == 8
 
 
