@@ -201,38 +201,34 @@ class LeFusionLogic(ScriptedLoadableModuleLogic):
         spheres: list,
         model: str = "lung-nodule",
         seed: int = 0,
-        maskModel: str = "lung-nodule-mask",
+        maskModel: str = "handcrafted",
         progress: Any = None,
         cancel: Any = None,
     ) -> LeFusionResult:
-        """Paint one lesion per sphere, one after the other, into a copy of the volume; the input stays as it is.
+        """Paint one lesion per sphere into a copy of the volume; the input stays as it is.
 
         A sphere is `dict(centerRas=(R, A, S), diameterMm=12, texture="solid")` in world coordinates: parent transforms
-        count. The n-th sphere is drawn with `seed + n`. The report is that of the last lesion, with the lesions of all
-        and the background compared with the input.
+        count. The same call from Python or the command line gives the same voxels.
         """
         engine = self.engine or library()
         if not spheres:
             raise engine.LeFusionError("No sphere was given. Give at least one: dict(centerRas=..., diameterMm=...).")
-        before = self.volumeFromNode(volumeNode, engine)
-        loaded = engine.load_model(model)
-        current, masks, lesions, report = before, [], [], {}
-        for number, sphere in enumerate(spheres):
-            place = engine.ControlSphere(tuple(sphere["centerRas"]), float(sphere["diameterMm"]))
-            lesion = engine.draw_lesion_mask(current, place, model=maskModel, seed=seed + number)
-            result = engine.synthesize(
-                current, lesion, loaded, texture=sphere.get("texture", "random"), seed=seed + number,
-                progress=progress, cancel=cancel,
-            )  # fmt: skip
-            current, report = result.volume, result.report
-            masks.append(result.lesion_mask)
-            lesions += report["lesions"]
-        touched = np.any([mask.array.any(axis=0) for mask in masks], axis=0)
-        outside = int(((current.array != before.array) & ~touched).sum())
-        background = {**report.get("background", {}), "changed_voxels_outside_mask": outside}
-        report = {**report, "lesions": lesions, "background": background}
+        volume = self.volumeFromNode(volumeNode, engine)
+        places = [engine.ControlSphere(tuple(sphere["centerRas"]), float(sphere["diameterMm"])) for sphere in spheres]
+        lesions = [engine.draw_lesion_mask(volume, place, model=maskModel, seed=seed) for place in places]
+        result = engine.synthesize(
+            volume,
+            lesions,
+            engine.load_model(model),
+            texture=[sphere.get("texture", "random") for sphere in spheres],
+            seed=seed,
+            progress=progress,
+            cancel=cancel,
+        )
         return LeFusionResult(
-            self.volumeNodeFrom(volumeNode, current.array), self.segmentationNodeFrom(volumeNode, masks), report
+            self.volumeNodeFrom(volumeNode, result.volume.array),
+            self.segmentationNodeFrom(volumeNode, lesions),
+            result.report,
         )
 
     def volumeFromNode(self, node: Any, engine: Any) -> Any:
@@ -301,7 +297,7 @@ class LeFusionTest(ScriptedLoadableModuleTest):
         after = slicer.util.arrayFromVolume(result.volumeNode)
         self.assertTrue((slicer.util.arrayFromVolume(node) == before).all())
         self.assertTrue((after == 40).sum() > 20 and after.dtype == before.dtype)
-        self.assertEqual(result.report["background"]["changed_voxels_outside_mask"], 0)
+        self.assertEqual(len(result.report["lesions"]), 1)
         self.assertEqual(result.segmentationNode.GetSegmentation().GetNumberOfSegments(), 1)
         self.assertIsNone(result.volumeNode.GetAttribute("DICOM.instanceUIDs"))
         self.assertEqual(result.volumeNode.GetAttribute(SYNTHETIC_ATTRIBUTE), "1")
@@ -321,15 +317,14 @@ class StandInEngine:
     def draw_lesion_mask(self, volume: Any, sphere: Any, **others: Any) -> Any:
         return self.LesionMask(sphere.mask_on(volume), volume.ijk_to_ras)
 
-    def synthesize(self, volume: Any, lesion: Any, model: str, **others: Any) -> Any:
+    def synthesize(self, volume: Any, lesions: list, model: str, **others: Any) -> Any:
         voxels = volume.array.copy()
-        voxels[lesion.array[0]] = 40
-        report = {"lesions": [{"class": lesion.classes[0]}]}
+        for lesion in lesions:
+            voxels[lesion.union] = 40
 
         @dataclass
         class Result:
             volume: Any
-            lesion_mask: Any
             report: dict
 
-        return Result(volume.with_array(voxels), lesion, report)
+        return Result(volume.with_array(voxels), {"lesions": [{"class": lesion.classes[0]} for lesion in lesions]})

@@ -6,7 +6,7 @@ from ..errors import LeFusionError, unknown_name
 from ..geometry import ControlSphere
 from ..lesion_mask import LesionMask
 from ..volume import Volume
-from .lesions import check_seed
+from .chance import place_generator
 from .shapes import handcrafted_shape
 
 HANDCRAFTED = "handcrafted"
@@ -37,5 +37,5 @@ def draw_lesion_mask(
         raise LeFusionError(
             f"The boundary is {boundary.shape} voxels, the volume {volume.shape}. Give a boundary on the volume's grid."
         )
-    shape = SHAPES[model](volume, sphere, np.random.default_rng(check_seed(seed)), boundary)
+    shape = SHAPES[model](volume, sphere, place_generator(seed, sphere.center_ras), boundary)
     return LesionMask(shape, volume.ijk_to_ras, (lesion_class,), sphere=sphere, drawn_by=model)

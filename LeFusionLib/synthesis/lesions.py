@@ -14,6 +14,7 @@ from ..lesion_mask import LesionMask
 from ..models.spec import ModelSpec
 from ..texture import BINS, Texture, TextureHistogram, TexturePresets, resolve_texture
 from ..volume import Volume
+from .chance import place_generator
 
 # What hangs together within this distance is one lesion: masks drawn by hand leave single voxels beside the rest.
 GAP_MM = 3.0
@@ -73,7 +74,7 @@ def plan_lesions(
         taken |= mask.union
         for part in mask.components(GAP_MM):
             frame = PatchFrame.smallest_around(part, spec.patch_shapes, spec.spacing_mm, spec.margin_mm)
-            rng = np.random.default_rng([check_seed(its_seed), *_place(frame)])
+            rng = place_generator(its_seed, frame.ijk_to_ras[:3, 3])
             planned.append(
                 PlannedLesion(
                     mask=part,
@@ -85,21 +86,6 @@ def plan_lesions(
                 )
             )
     return planned
-
-
-def check_seed(seed: Any) -> int:
-    """A seed is a whole number from 0 to 2^63 - 1."""
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
-        raise LeFusionError(f"The seed must be a whole number from 0 to {2**63 - 1}; got {seed!r}.")
-    return int(seed)
-
-
-def _place(frame: PatchFrame) -> list[int]:
-    """Where in the world the patch lies, in tenths of a millimetre: the same however the volume is stored or cropped.
-
-    The odd offset keeps places on round millimetres away from where rounding could go either way.
-    """
-    return [int(tenths) % 2**32 for tenths in np.rint(frame.ijk_to_ras[:3, 3] * 10 + 0.137)]
 
 
 def _as_classes_of(mask: LesionMask, spec: ModelSpec) -> LesionMask:

@@ -93,7 +93,7 @@ _PAPER = replace(
 
 _SMALL = TrainSettings(
     _LUNG,
-    steps=1600,
+    steps=1900,
     batch_size=4,
     learning_rate=5e-4,
     lr_schedule="cosine",

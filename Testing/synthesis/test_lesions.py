@@ -6,7 +6,8 @@ import pytest
 from LeFusionLib.errors import LeFusionError
 from LeFusionLib.intensity import IntensityWindow
 from LeFusionLib.lesion_mask import LesionMask
-from LeFusionLib.synthesis.lesions import check_seed, plan_lesions
+from LeFusionLib.synthesis.chance import check_seed
+from LeFusionLib.synthesis.lesions import plan_lesions
 from LeFusionLib.texture import TextureHistogram, published_textures
 
 NODULE, HEART = published_textures("lidc"), published_textures("emidec")
