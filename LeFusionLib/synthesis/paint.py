@@ -7,7 +7,7 @@ from ..intensity import IntensityWindow
 from ..lesion_mask import LesionMask
 from ..volume import Volume
 
-FEATHER_MM = 0.5  # how far inside its rim the lesion is blended into the tissue that was there
+FEATHER_MM = 0.1  # how far inside its rim the lesion is blended into the tissue that was there
 
 
 def paint_back(
