@@ -15,6 +15,7 @@ from ..geometry import ControlSphere, minimum_enclosing_sphere, ras_from_kji
 from ..volume import Volume
 
 CELLS = 40  # of the unit ball's grid along an axis
+LEAST_CELLS = 500  # of a shape; most have thousands
 REACH = 1.25  # half its width, in radii
 SIZE_REACHED = 0.95  # of the diameter asked for, a voxel's own width included
 SPICULATED_SHARE = 0.3  # of the lesions get spicules
@@ -76,7 +77,16 @@ class UnitShape:
 
     @classmethod
     def random(cls, rng: np.random.Generator) -> "UnitShape":
-        """Ellipsoids that overlap, random morphology, sometimes spicules, then smoothing."""
+        """Ellipsoids that overlap, random morphology, sometimes spicules, then smoothing.
+
+        Now and then morphology and roughness leave next to nothing; then the dice are thrown again.
+        """
+        while (shape := cls._attempt(rng)) is None:
+            pass
+        return shape
+
+    @classmethod
+    def _attempt(cls, rng: np.random.Generator) -> "UnitShape | None":
         points = np.stack(np.meshgrid(*[np.linspace(-REACH, REACH, CELLS)] * 3, indexing="ij"), axis=-1)
         solid = _ellipsoid(points, np.zeros(3), rng.uniform(0.44, 0.72, 3), rng)
         for _ in range(rng.integers(2, 7)):
@@ -92,6 +102,8 @@ class UnitShape:
         distance = ndimage.gaussian_filter(_signed_distance(solid), rng.uniform(0.8, 1.5))
         distance += roughness / roughness.std() * rng.uniform(0.2, 1.1)
         distance *= 2 * REACH / (CELLS - 1)
+        if np.count_nonzero(distance < 0) < LEAST_CELLS:
+            return None
         # what the roughness has cut off is pushed outside, so that the enclosing sphere is that of one piece
         piece = ndimage.binary_dilation(largest_component(distance < 0), NEIGHBOURS)
         distance = np.where(piece, distance, np.maximum(distance, 2 * REACH / CELLS))
