@@ -48,15 +48,13 @@ def synthesize(options: argparse.Namespace) -> None:
             cancel=cancel,
         )
         clock.lap("synthesize")
+        if cancel():
+            raise Cancelled("Stopped before anything was written.")
         files = result.save(stem, suffix, options.overwrite, inputs)
         clock.lap("save")
         if options.figure:
             files.append(_draw_figure(result, _figure_path(stem)))
             clock.lap("figure")
-        if cancel():
-            for file in files:
-                file.unlink()
-            raise Cancelled("Stopped; the files written last were removed.")
     _tell(reporter, result, files, clock.laps)
 
 

@@ -95,7 +95,7 @@ def test_a_given_mask_and_an_exemplar_texture(scan, model, tmp_path):
         "--model", model, "-o", tmp_path / "out",
     ) == 0  # fmt: skip
     asked = json.loads((tmp_path / "out" / "scan.json").read_text())["lesions"][0]["texture"]["asked"]
-    assert asked[1] > 0.8  # lung at -850 HU falls into the second bin, -912.5 to -825
+    assert asked[1] > 0.6  # lung at -850 +- 30 HU falls into the second bin, -912.5 to -825, to four fifths
 
 
 def test_progress_json_is_one_object_per_line(scan, model, tmp_path, capsys):

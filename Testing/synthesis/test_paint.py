@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from LeFusionLib.geometry import PatchFrame
 from LeFusionLib.intensity import IntensityWindow
-from LeFusionLib.synthesis.paint import as_dtype, paint_back, rim_weight
+from LeFusionLib.synthesis.paint import FEATHER_MM, as_dtype, paint_back, rim_weight
 
 WINDOW = IntensityWindow()
 
@@ -27,25 +27,25 @@ def test_no_value_wraps_round(dtype, value):
     assert abs(float(painted) - np.clip(value, limits.min, limits.max)) <= 0.5
 
 
-def test_the_rim_is_blended_over_half_a_millimetre_beyond_its_voxel(scan, box):
-    """1 mm voxels: the outermost layer is 1 / 1.5 new, the next (2 mm deep) wholly."""
+def test_the_rim_is_blended_with_what_was_there_and_nothing_deeper(scan, box):
+    """1 mm voxels: the outermost layer is blended by the feather, the next (2 mm deep) is wholly new."""
     volume = scan()
     weight = rim_weight(box(volume, ((5, 10, 10), (5, 5, 5)))).reshape(5, 5, 5)
-    assert weight[0, 0, 0] == weight[2, 0, 2] == pytest.approx(1 / 1.5)
+    assert weight[0, 0, 0] == weight[2, 0, 2] == pytest.approx(1 / (1 + FEATHER_MM))
     assert (weight[1:-1, 1:-1, 1:-1] == 1).all()
 
 
 def test_thick_slices_are_blended_within_the_slice_only(scan, box):
     volume = scan(matrix=np.diag([-1.0, -1.0, 4.0, 1.0]))
     weight = rim_weight(box(volume, ((5, 10, 10), (3, 5, 5)))).reshape(3, 5, 5)
-    assert weight[0, 2, 2] == 1 and weight[0, 0, 2] == pytest.approx(1 / 1.5)
+    assert weight[0, 2, 2] == 1 and weight[0, 0, 2] == pytest.approx(1 / (1 + FEATHER_MM))
 
 
 def test_at_the_volumes_edge_there_is_no_rim(scan, box):
     volume = scan(shape=(5, 8, 8))
     assert (rim_weight(box(volume, ((0, 0, 0), (5, 8, 8)))) == 1).all()
     weight = rim_weight(box(volume, ((0, 0, 0), (5, 8, 4)))).reshape(5, 8, 4)
-    assert (weight[..., :3] == 1).all() and np.allclose(weight[..., 3], 1 / 1.5)
+    assert (weight[..., :3] == 1).all() and np.allclose(weight[..., 3], 1 / (1 + FEATHER_MM))
 
 
 def made_patch(frame, *values):
@@ -61,7 +61,7 @@ def test_each_class_comes_from_its_own_channel_and_nothing_else_changes(scan, bo
     assert (painted[6:9, 11:15, 11:16] == 400).all()
     assert (painted[6:9, 11:15, 16:21] == -1000).all()
     assert np.array_equal(painted[~lesion.union], volume.array[~lesion.union])
-    edge = volume.array[5, 10, 10] + (400 - volume.array[5, 10, 10]) / 1.5
+    edge = volume.array[5, 10, 10] + (400 - volume.array[5, 10, 10]) / (1 + FEATHER_MM)
     assert painted[5, 10, 10] == np.rint(edge)
 
 
