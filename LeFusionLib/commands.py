@@ -37,16 +37,7 @@ def synthesize(options: argparse.Namespace) -> None:
     with Interrupt() as cancel:
         lesions = _lesions(options, volume, model)
         clock.lap("draw mask")
-        result = lf.synthesize(
-            volume,
-            lesions,
-            model,
-            texture=_texture(options, model),
-            sampler=_sampler(options),
-            seed=options.seed,
-            progress=reporter.progress,
-            cancel=cancel,
-        )
+        result = _synthesize(options, volume, lesions, model, reporter, cancel)
         clock.lap("synthesize")
         if cancel():
             raise Cancelled("Stopped before anything was written.")
@@ -77,16 +68,7 @@ def demo(options: argparse.Namespace) -> None:
     with Interrupt() as cancel:
         lesion = lf.draw_lesion_mask(volume, sphere, seed=options.seed)
         clock.lap("load model, draw mask")
-        result = lf.synthesize(
-            volume,
-            lesion,
-            model,
-            texture=_texture(options, model),
-            sampler=_sampler(options),
-            seed=options.seed,
-            progress=reporter.progress,
-            cancel=cancel,
-        )
+        result = _synthesize(options, volume, [lesion], model, reporter, cancel)
         clock.lap("synthesize")
     files = result.save(stem, ".nii.gz", options.overwrite)
     lf.write_volume(volume, scan)
@@ -225,6 +207,26 @@ def _load_model(options: argparse.Namespace) -> "Model":
     from .models.zoo import default_model
 
     return lf.load_model(options.model or default_model(), options.device)
+
+
+def _synthesize(
+    options: argparse.Namespace,
+    volume: "lf.Volume",
+    lesions: "list[lf.LesionMask]",
+    model: "Model",
+    reporter: Reporter,
+    cancel: Callable[[], bool],
+) -> "SynthesisResult":
+    return lf.synthesize(
+        volume,
+        lesions,
+        model,
+        texture=_texture(options, model),
+        sampler=_sampler(options),
+        seed=options.seed,
+        progress=reporter.progress,
+        cancel=cancel,
+    )
 
 
 def _reporter(options: argparse.Namespace) -> Reporter:

@@ -198,7 +198,7 @@ def test_no_tracked_file_names_a_path_of_somebodys_machine():
         ("C:" + "\\Users\\anna", True),
         ("https://example.org/home/start", False),
         ("PYTHON=/path/to/python3.12", False),
-        ("framework/work/done", False),
+        ("framework/home/done", False),
     ],
 )
 def test_the_path_pattern_knows_a_machine_from_an_address(line, expected):
