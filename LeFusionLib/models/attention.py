@@ -62,15 +62,19 @@ def rotate(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
     return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
 
 
-class DepthAttention(nn.Module):
-    """Each pixel position attends along depth: the only way slices talk to each other."""
+class SelfAttention(nn.Module):
+    """What the three kinds share: a norm, and the projections to heads and back."""
 
-    def __init__(self, channels: int, heads: int, head_dim: int):
+    def __init__(self, channels: int, heads: int, head_dim: int, out_bias: bool = False):
         super().__init__()
         self.heads, self.head_dim = heads, head_dim
         self.norm = ChannelNorm(channels)
         self.to_qkv = nn.Linear(channels, 3 * heads * head_dim, bias=False)
-        self.to_out = nn.Linear(heads * head_dim, channels, bias=False)
+        self.to_out = nn.Linear(heads * head_dim, channels, bias=out_bias)
+
+
+class DepthAttention(SelfAttention):
+    """Each pixel position attends along depth: the only way slices talk to each other."""
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         """`x` (B, F, H, W, C); `bias` (1 or B, heads, F, F). Returns x plus what was attended to."""
@@ -84,42 +88,30 @@ class DepthAttention(nn.Module):
         return x + out.transpose(1, 2).reshape(x.shape)
 
 
-class SliceAttention(nn.Module):
+class SliceAttention(SelfAttention):
     """Full attention among the pixels of a slice, without positions."""
-
-    def __init__(self, channels: int, heads: int, head_dim: int):
-        super().__init__()
-        self.heads, self.head_dim = heads, head_dim
-        self.norm = ChannelNorm(channels)
-        self.to_qkv = nn.Linear(channels, 3 * heads * head_dim, bias=False)
-        self.to_out = nn.Linear(heads * head_dim, channels, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         b, f, h, w, _ = x.shape
         qkv = self.to_qkv(self.norm(x)).view(b * f, h * w, 3, self.heads, self.head_dim)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)
-        out = F.scaled_dot_product_attention(q, k, v)
-        return x + self.to_out(out.transpose(1, 2).reshape(b, f, h, w, -1))
+        return x + self.to_out(self.attend(q, k, v).transpose(1, 2).reshape(b, f, h, w, -1))
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Each of `q`, `k`, `v`, and what comes out: (B F, heads, HW, head_dim)."""
+        return F.scaled_dot_product_attention(q, k, v)
 
 
-class LinearSliceAttention(nn.Module):
+class LinearSliceAttention(SliceAttention):
     """Attention within a slice at linear cost: keys are softmaxed over pixels, queries over the head dimension
     (Shen et al. 2021, Eq. 4)."""
 
     def __init__(self, channels: int, heads: int, head_dim: int):
-        super().__init__()
-        self.heads, self.head_dim = heads, head_dim
-        self.norm = ChannelNorm(channels)
-        self.to_qkv = nn.Linear(channels, 3 * heads * head_dim, bias=False)
-        self.to_out = nn.Linear(heads * head_dim, channels)
+        super().__init__(channels, heads, head_dim, out_bias=True)
 
-    def forward(self, x: Tensor) -> Tensor:
-        b, f, h, w, _ = x.shape
-        qkv = self.to_qkv(self.norm(x)).view(b * f, h * w, 3, self.heads, self.head_dim)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (B F, heads, HW, head_dim)
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         summary = k.softmax(dim=-2).transpose(-1, -2) @ v
-        out = (q.softmax(dim=-1) * self.head_dim**-0.5) @ summary
-        return x + self.to_out(out.transpose(1, 2).reshape(b, f, h, w, -1))
+        return (q.softmax(dim=-1) * self.head_dim**-0.5) @ summary
 
 
 class ConditionAttention(nn.Module):
