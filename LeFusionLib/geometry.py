@@ -268,7 +268,7 @@ class PatchFrame:
         from scipy.ndimage import map_coordinates
 
         last = np.array(volume.shape) - 1
-        positions = np.clip(self._positions_on(volume), 0, last)
+        positions = np.clip(self.positions_on(volume), 0, last)
         if _on_voxels(positions):
             values = volume.array[tuple(np.rint(positions).astype(int).T)]
         else:
@@ -284,7 +284,7 @@ class PatchFrame:
         voxels, the nearest patch voxel, and takes it from any other class. Only two classes that are both smaller
         than the same patch voxel cannot be told apart: an error.
         """
-        index = _nearest(self._positions_on(lesion))
+        index = _nearest(self.positions_on(lesion))
         inside = ((index >= 0) & (index < lesion.shape)).all(axis=1)
         patch = np.zeros((len(lesion.classes), *self.shape), dtype=bool)
         patch.reshape(len(patch), -1)[:, inside] = lesion.array[(slice(None), *index[inside].T)]
@@ -336,7 +336,7 @@ class PatchFrame:
         wanted = kji_from_ras(self.ijk_to_ras, ras_from_kji(lesion.ijk_to_ras, lesion.kji))
         return wanted.min(axis=0), wanted.max(axis=0)
 
-    def _positions_on(self, grid: Grid) -> np.ndarray:
+    def positions_on(self, grid: Grid) -> np.ndarray:
         """Continuous indices (d * h * w, 3) on the other grid of all patch voxels."""
         kji = np.indices(self.shape).reshape(3, -1).T
         return kji_from_ras(grid.ijk_to_ras, ras_from_kji(self.ijk_to_ras, kji))

@@ -30,18 +30,20 @@ class Denoiser(nn.Module):
         focus_present_mask: Tensor | None = None,
         drop: Tensor | None = None,
         as_noise: bool = True,
+        traits: Tensor | None = None,
     ) -> Tensor:
         """Predicted noise (B, L, D, H, W).
 
         `x_t` (B, L, D, H, W); `t` (B,); `condition`: the histograms (B, 16 L), or for a mask model the sphere channel
         (B, 1, D, H, W); `context`: `clean_context(...)` where the spec's context is "clean";
         `drop` (B,) bool: rows that are shown the null condition instead, and `as_noise` False: what the
-        network itself puts out, whatever the spec's `prediction` is (both for training).
+        network itself puts out, whatever the spec's `prediction` is (both for training);
+        `traits` (B, traits_size): what a mask model is told of size and ratings.
         """
         if self.spec.kind == "mask":
             assert condition is not None, "a mask model is always shown its sphere"
-            return self.net(torch.cat((x_t, condition.to(x_t.dtype)), dim=1), t, None, focus_present_mask)
-        if context is not None:
+            channels, condition = torch.cat((x_t, condition.to(x_t.dtype)), dim=1), traits
+        elif context is not None:
             channels = torch.cat((x_t * context[:, 1:], context), dim=1)
         else:
             channels = x_t

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..diffusion.schedule import DiffusionSchedule, cosine_schedule
 from ..errors import LeFusionError
 from .denoiser import Denoiser
+from .mask_spec import MaskSpec
 from .spec import ModelSpec
 
 # Published name -> ours, applied in this order. Convolution kernels (o, i, 1, k, k) lose their depth of one, and
@@ -168,7 +169,8 @@ _PUBLISHED: list[dict[str, Any]] = [
         "classes": ("nodule",),
         "patch_shapes": ((32, 64, 64),),
         "spacing_mm": (1.0, 1.0, 1.0),
-        "intensity": _CT,
+        "intensity": {},
+        "mask": MaskSpec(sphere_values=(255.0, 1.0), diameter_tolerance=0.25, published=True),
     },
 ]
 _BUFFERS = set(cosine_schedule(2).published_buffers())

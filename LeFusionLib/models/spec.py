@@ -6,6 +6,7 @@ from typing import Any
 
 from ..errors import LeFusionError, unknown_name
 from ..texture import BINS
+from .mask_spec import MaskSpec
 
 KINDS = ("texture", "mask")
 CONTEXTS = ("noised", "clean")
@@ -26,7 +27,9 @@ class ModelSpec:
     the mask, in channels beside the lesion.
     prediction: what the network itself puts out: the "noise" as in the paper, or the "velocity", which shows it the
     lesion's grey level also where there is almost only noise. A denoiser answers with the noise either way.
-    condition_way, condition_scale: how the histogram enters, see `UNet3D`.
+    condition_way, condition_scale: how the condition vector enters, see `UNet3D`: the histograms, or for a mask model
+    the sphere's size and the ratings of the shape.
+    mask: what only a mask model has; None for one that makes tissue.
     """
 
     name: str
@@ -45,6 +48,7 @@ class ModelSpec:
     prediction: str = "noise"
     timesteps: int = 300
     margin_mm: float = 2.0
+    mask: MaskSpec | None = None
 
     def __post_init__(self) -> None:
         for field in ("classes", "dim_mults", "spacing_mm"):
@@ -59,6 +63,10 @@ class ModelSpec:
         ):
             if given not in options:
                 raise unknown_name(kind, given, options)
+        if (self.kind == "mask") != (self.mask is not None):
+            raise LeFusionError(
+                f"A model of kind 'mask', and only such, says how it is shown its sphere: '{self.name}'."
+            )
         if not self.classes or not self.patch_shapes:
             raise LeFusionError(f"Model '{self.name}' needs at least one class and one patch shape.")
         if self.dim % 8 or self.dim < 8:
@@ -74,7 +82,9 @@ class ModelSpec:
 
     @property
     def condition_size(self) -> int:
-        """Length of the condition vector: 16 numbers per class, or 0."""
+        """Length of the condition vector: 16 numbers per class, or of a mask model size and ratings; or 0."""
+        if self.mask is not None:
+            return self.mask.traits_size
         return 0 if self.condition_way == "none" else BINS * len(self.classes)
 
     @property
@@ -87,6 +97,15 @@ class ModelSpec:
 
     def check_diameter(self, diameter_mm: float, volume_spacing_mm: tuple[float, float, float]) -> None:
         """Refuse a control sphere that the largest patch cannot hold; says how large it may be."""
+        if self.mask is not None and self.mask.diameter_range_mm is not None:
+            low, high = self.mask.diameter_range_mm
+            if not low <= diameter_mm <= high:
+                raise LeFusionError(
+                    f"Model '{self.name}' draws lesions of {low:g} to {high:g} mm; got {diameter_mm:g} mm. "
+                    "Change the diameter, or draw with --mask-model handcrafted."
+                )
+        if self.mask is not None and self.mask.sphere_voxels is not None:
+            return
         spacing = self.spacing_mm or volume_spacing_mm
         largest = min((n - 1) * mm for n, mm in zip(self.patch_shapes[-1], spacing, strict=True))
         if diameter_mm > largest:
@@ -120,7 +139,8 @@ class ModelSpec:
         for key in values:
             if key not in names:
                 raise unknown_name("model setting", key, names)
+        mask = values.get("mask")
         try:
-            return cls(**values)
+            return cls(**{**values, "mask": mask if mask is None else MaskSpec.from_dict(mask)})
         except TypeError as error:
             raise LeFusionError(f"The model's description is incomplete: {error}.") from error

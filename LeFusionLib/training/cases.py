@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -51,9 +52,17 @@ def read_cases(folder: str | Path, spec: ModelSpec) -> list[LesionCase]:
     )
 
 
-def split_by_patient(
-    cases: Sequence[LesionCase], validation_share: float, seed: int
-) -> tuple[list[LesionCase], list[LesionCase]]:
+class OfPatient(Protocol):
+    """A case of any kind."""
+
+    @property
+    def patient(self) -> str: ...
+
+
+Case = TypeVar("Case", bound=OfPatient)
+
+
+def split_by_patient(cases: Sequence[Case], validation_share: float, seed: int) -> tuple[list[Case], list[Case]]:
     """Training and validation cases; no patient is in both."""
     patients = sorted({case.patient for case in cases})
     if len(patients) < 2:

@@ -8,6 +8,7 @@ from ..diffusion import DiffusionSchedule, lesion_focused_loss, q_sample, veloci
 from ..models.denoiser import clean_context
 from .batches import Batch
 from .settings import TrainSettings
+from .shape_batches import ShapeBatch
 
 
 def batch_loss(
@@ -23,3 +24,15 @@ def batch_loss(
     condition = batch.condition if spec.condition_size else None
     predicted = denoiser(x_t, batch.t, condition, context, drop=batch.drop, as_noise=False)
     return lesion_focused_loss(target, predicted, batch.lesion_mask, settings.distance, settings.reduction)
+
+
+def shape_loss(
+    denoiser: Callable[..., torch.Tensor], batch: ShapeBatch, schedule: DiffusionSchedule, settings: TrainSettings
+) -> torch.Tensor:
+    """The loss of a mask model: all of the patch counts, lesion and air alike (LeFusion, Sec. 3.3)."""
+    alpha_bar = schedule.alphas_cumprod.to(batch.t.device)[batch.t].float()[:, None, None, None, None]
+    x_t = q_sample(batch.x_start, alpha_bar, batch.noise)
+    velocities = settings.spec.prediction == "velocity"
+    target = velocity(batch.x_start, alpha_bar, batch.noise) if velocities else batch.noise
+    predicted = denoiser(x_t, batch.t, batch.sphere, drop=batch.drop, as_noise=False, traits=batch.traits)
+    return lesion_focused_loss(target, predicted, torch.ones_like(target), settings.distance, settings.reduction)

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from ..errors import LeFusionError, unknown_name
+from ..models.mask_spec import MaskSpec
 from ..models.sampler_spec import SamplerSpec
 from ..models.spec import ModelSpec
 
@@ -62,6 +63,7 @@ def preset(name: str, **changes: Any) -> TrainSettings:
 
 # LeFusion, Appendix F: the random draw takes the three groups 75:20:5.
 NODULES = {"nodule": {"ground-glass": 0.05, "part-solid": 0.20, "solid": 0.75}}
+MASK_LICENCE = "CC BY 3.0 (trained on LIDC-IDRI, CC BY 3.0)"
 NODULE_LICENCE = "CC BY 4.0 (trained on LUNA16, CC BY 4.0, from LIDC-IDRI, CC BY 3.0)"
 
 _LUNG = ModelSpec(
@@ -91,6 +93,35 @@ _PAPER = replace(
     prediction="noise",
 )
 
+_MASK = ModelSpec(
+    name="lung-nodule-mask",
+    classes=("nodule",),
+    kind="mask",
+    patch_shapes=((20, 20, 20),),
+    spacing_mm=None,
+    intensity={},
+    dim=24,
+    dim_mults=(1, 2, 4),
+    heads=2,
+    head_dim=16,
+    prediction="velocity",
+    mask=MaskSpec(
+        sphere_voxels=17.0, ratings=("sphericity", "lobulation", "spiculation"), diameter_range_mm=(3.0, 32.0)
+    ),
+)
+_PAPER_MASK = replace(
+    _MASK,
+    name="lung-nodule-mask-paper",
+    patch_shapes=((32, 64, 64),),
+    spacing_mm=(1.0, 1.0, 1.0),
+    dim=64,
+    dim_mults=(1, 2, 4, 8),
+    heads=8,
+    head_dim=32,
+    prediction="noise",
+    mask=MaskSpec(),
+)
+
 _SMALL = TrainSettings(
     _LUNG,
     steps=1900,
@@ -117,6 +148,23 @@ PRESETS = {
         sampler=SamplerSpec("ddim", 50, jump_length=1, jump_n_sample=2, guidance_scale=1.0),
         description="Lung nodules in CT, the background shown as in the paper",
     ),
+    # Shapes for it: in the frame of their sphere, so that small and large lesions share what is learned.
+    "lung-nodule-mask": TrainSettings(
+        _MASK,
+        steps=2600,
+        batch_size=8,
+        learning_rate=1e-3,
+        lr_schedule="cosine",
+        warmup_steps=100,
+        weight_decay=1e-4,
+        distance="l2",
+        null_share=0.3,
+        validate_every=400,
+        save_every=50,
+        sampler=SamplerSpec("ddim", 20, jump_length=1, jump_n_sample=1, guidance_scale=1.0),
+        licence=MASK_LICENCE,
+        description="Shapes of lung nodules from a control sphere, for a laptop without a GPU",
+    ),
     # The paper: 300 steps of noise, learning rate 1e-4, batch 16, about 40,000 steps, L1 (Appendix F).
     "lung-nodule-paper": TrainSettings(
         _PAPER,
@@ -128,5 +176,17 @@ PRESETS = {
         textures=NODULES,
         licence=NODULE_LICENCE,
         description="Lung nodules in CT, as the paper has it",
+    ),
+    # The paper's DiffMask: binary masks and spheres at 1 mm. Published runs: 80,000 steps of 20, learning rate 3e-4.
+    "lung-nodule-mask-paper": TrainSettings(
+        _PAPER_MASK,
+        steps=80_000,
+        batch_size=20,
+        learning_rate=3e-4,
+        null_share=0.0,
+        save_every=1000,
+        validate_every=5000,
+        licence=MASK_LICENCE,
+        description="Shapes of lung nodules, as the paper has it",
     ),
 }

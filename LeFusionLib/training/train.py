@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -17,12 +18,10 @@ from ..diffusion import cosine_schedule
 from ..errors import LeFusionError
 from ..models.checkpoint import ModelCard, save_model
 from ..models.denoiser import Denoiser
-from .batches import BatchMaker
-from .cases import LesionCase, read_cases, split_by_patient
-from .objective import batch_loss
+from .cases import Case, split_by_patient
 from .settings import TrainSettings
+from .tasks import TASKS
 from .texture_groups import texture_presets
-from .validation import Validation
 
 logger = logging.getLogger(__name__)
 
@@ -37,11 +36,12 @@ def train(settings: TrainSettings, data: Path, run: Path, mixed_precision: str =
 
     accelerator = Accelerator(mixed_precision=mixed_precision)
     _keep_settings(settings, run)
-    cases = read_cases(data, settings.spec)
+    task = TASKS[settings.spec.kind]
+    cases = task.read(data, settings.spec)
     training, held_out = split_by_patient(cases, settings.validation_share, settings.seed)
     # Every process draws its own batches; together they are one large batch.
     seed = settings.seed + 1_000_003 * accelerator.process_index
-    maker = BatchMaker(training, settings.spec, settings.batch_size, settings.null_share, seed)
+    maker = task.maker(training, settings.spec, settings.batch_size, settings.null_share, seed)
 
     torch.manual_seed(settings.seed)
     model = Denoiser(settings.spec)
@@ -51,14 +51,14 @@ def train(settings: TrainSettings, data: Path, run: Path, mixed_precision: str =
     averaged.to(accelerator.device)
     smoothed = cast(Denoiser, averaged.module)
     step = _resume(run, accelerator.unwrap_model(model), averaged, optimizer)
-    validation = Validation(held_out, settings, run)
+    validation = task.validation(held_out, settings, run)
     schedule = cosine_schedule(settings.spec.timesteps)
 
     started, seen = time.monotonic(), []
     while step < settings.steps:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(settings, step)
-        loss = batch_loss(model, maker.draw(step).to(accelerator.device), schedule, settings)
+        loss = task.loss(model, maker.draw(step).to(accelerator.device), schedule, settings)
         optimizer.zero_grad()
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(model.parameters(), settings.grad_clip)
@@ -150,8 +150,8 @@ def _export(
     run: Path,
     settings: TrainSettings,
     denoiser: Denoiser,
-    training: list[LesionCase],
-    held_out: list[LesionCase],
+    training: Sequence[Case],
+    held_out: Sequence[Case],
     step: int,
 ) -> Path:
     spec = settings.spec

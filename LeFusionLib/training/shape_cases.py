@@ -1,0 +1,84 @@
+"""Training cases of a mask model: real lesion shapes as smooth surfaces, with what readers said of them."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import LeFusionError
+from ..geometry import ControlSphere
+from ..lesion_mask import LesionMask
+from ..level_set import LevelSet, largest_pieces
+from ..models.spec import ModelSpec
+
+logger = logging.getLogger(__name__)
+
+MIN_VOXELS = 8  # smaller masks have no shape to learn
+ARCHIVES, PAIRS = "lidc_nodules_*.npz", "*_mask.*"
+
+
+@dataclass(frozen=True, eq=False)
+class ShapeCase:
+    """One lesion: its surface, the smallest sphere around it, ratings by name (1 to 5), and who it is from."""
+
+    shape: LevelSet
+    sphere: ControlSphere
+    ratings: Mapping[str, float]
+    patient: str
+    key: str
+
+    @classmethod
+    def of(cls, lesion: LesionMask, ratings: Mapping[str, float], patient: str, key: str) -> "ShapeCase":
+        shape = LevelSet.of(lesion)
+        return cls(shape, shape.enclosing_sphere(), ratings, patient, key)
+
+
+def read_shapes(folder: str | Path, spec: ModelSpec) -> list[ShapeCase]:
+    """All lesion shapes under `folder`: archives of consensus masks, or label maps `NAME_mask.*`."""
+    folder = Path(folder)
+    archives, label_maps = sorted(folder.glob(ARCHIVES)), sorted(folder.glob(PAIRS))
+    cases = [case for file in archives for case in _from_archive(file, spec)]
+    cases += [case for file in label_maps for case in _from_label_map(file, spec)]
+    if not cases:
+        raise LeFusionError(
+            f"There are no lesion masks in the folder {folder.name}. Possible: label maps named like {PAIRS}, with the "
+            f"numbers 1, 2, ... for {', '.join(spec.classes)}, or archives {ARCHIVES}."
+        )
+    logger.info("%d shapes of %d patients read", len(cases), len({case.patient for case in cases}))
+    return cases
+
+
+def _from_archive(file: Path, spec: ModelSpec) -> list[ShapeCase]:
+    """Consensus masks at equal spacing with the ratings of up to four readers; 0 is no such reader."""
+    archive = np.load(file)
+    masks = np.unpackbits(archive["masks"], axis=1).reshape(-1, *archive["shape"]).astype(bool)
+    matrix = np.diag([*archive["spacing_mm"][::-1].astype(float), 1.0])
+    names = [str(name) for name in archive["rating_names"]]
+    wanted = spec.mask.ratings if spec.mask is not None else ()
+    cases = []
+    for mask, readers, patient, key in zip(
+        masks, archive["ratings"], archive["patient_id"], archive["nodule_key"], strict=True
+    ):
+        mask = largest_pieces(mask)
+        if mask.sum() < MIN_VOXELS:
+            continue
+        given = {name: column[column > 0] for name, column in zip(names, readers.T, strict=True)}
+        ratings = {name: float(given[name].mean()) for name in wanted if len(given.get(name, ()))}
+        cases.append(ShapeCase.of(LesionMask(mask, matrix, spec.classes), ratings, str(patient), str(key)))
+    return cases
+
+
+def _from_label_map(file: Path, spec: ModelSpec) -> list[ShapeCase]:
+    """Every connected lesion of a label map; the part of the name before the first underscore is the patient."""
+    from ..io import read_labels
+
+    labels, ijk_to_ras, _ = read_labels(file)
+    lesions = LesionMask.from_labels(labels, ijk_to_ras, {name: n for n, name in enumerate(spec.classes, 1)})
+    stem = file.name.split("_mask.", 1)[0]
+    return [
+        ShapeCase.of(lesion, {}, stem.split("_")[0], f"{stem}/{number}")
+        for number, lesion in enumerate(lesions.components())
+        if lesion.voxels() >= MIN_VOXELS
+    ]

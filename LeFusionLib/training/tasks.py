@@ -1,0 +1,31 @@
+"""What the kinds of model differ in when they are trained: one row each."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .batches import BatchMaker
+from .cases import read_cases
+from .objective import batch_loss, shape_loss
+from .shape_batches import ShapeBatchMaker
+from .shape_cases import read_shapes
+from .shape_validation import ShapeValidation
+from .validation import Validation
+
+
+@dataclass(frozen=True)
+class Task:
+    """read(folder, spec) -> cases with a `patient`; maker(cases, spec, batch_size, null_share, seed), whose draw(step)
+    is a batch; loss(denoiser, batch, schedule, settings); validation(cases, settings, run), whose
+    measure(denoiser, schedule, step) is {name: value}."""
+
+    read: Callable[..., list[Any]]
+    maker: Callable[..., Any]
+    loss: Callable[..., Any]
+    validation: Callable[..., Any]
+
+
+TASKS = {
+    "texture": Task(read_cases, BatchMaker, batch_loss, Validation),
+    "mask": Task(read_shapes, ShapeBatchMaker, shape_loss, ShapeValidation),
+}
