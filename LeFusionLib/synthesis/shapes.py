@@ -116,9 +116,9 @@ class UnitShape:
         return ndimage.map_coordinates(self.distance, cells.T, order=1, mode="nearest")
 
 
-def largest_component(mask: np.ndarray) -> np.ndarray:
-    """The largest piece of a bool array, neighbours over faces, edges and corners."""
-    parts, count = ndimage.label(mask, structure=NEIGHBOURS)
+def largest_component(mask: np.ndarray, neighbours: np.ndarray = NEIGHBOURS) -> np.ndarray:
+    """The largest piece of a bool array, the first of equals; `neighbours` (3, 3, 3) says what touches a voxel."""
+    parts, count = ndimage.label(mask, structure=neighbours)
     if count < 2:
         return mask
     return parts == np.bincount(parts.ravel())[1:].argmax() + 1
