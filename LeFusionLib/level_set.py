@@ -121,11 +121,11 @@ class LevelSet:
         return mask
 
 
-def largest_pieces(mask: np.ndarray, count: int = 1) -> np.ndarray:
-    """The `count` largest pieces of a bool array, neighbours over faces, edges and corners."""
+def largest_pieces(mask: np.ndarray, count: int = 1, neighbours: np.ndarray = NEIGHBOURS) -> np.ndarray:
+    """The `count` largest pieces of a bool array, the first of equals; neighbours over faces, edges and corners."""
     from scipy import ndimage
 
-    parts, found = ndimage.label(mask, structure=NEIGHBOURS)
+    parts, found = ndimage.label(mask, structure=neighbours)
     if found <= count:
         return mask
     sizes = np.bincount(parts.ravel())[1:]
@@ -143,13 +143,15 @@ def smooth_distance(inside: np.ndarray, cells: float = SMOOTHING_CELLS) -> np.nd
 
 
 def surface_points(level: np.ndarray) -> np.ndarray:
-    """Indices (N, 3) of points on the zero level: the cells just inside it, moved outwards along the gradient."""
-    from scipy import ndimage
-
-    inside = level < 0
-    rim = inside & ~ndimage.binary_erosion(inside)
-    slope = np.stack(np.gradient(level), axis=-1)[rim]
-    return np.argwhere(rim) - slope * (level[rim] / np.maximum((slope**2).sum(axis=1), 1e-12))[:, None]
+    """Indices (N, 3) of where the surface crosses the lines between neighbouring cells, as in marching cubes."""
+    points = []
+    for axis in range(3):
+        here, there = (np.take(level, np.arange(level.shape[axis] - 1) + step, axis) for step in (0, 1))
+        crossed = (here < 0) != (there < 0)
+        found = np.argwhere(crossed).astype(np.float64)
+        found[:, axis] += here[crossed] / (here[crossed] - there[crossed])
+        points.append(found)
+    return np.concatenate(points)
 
 
 def _cells_around(occupancy: np.ndarray, frame: PatchFrame) -> PatchFrame:

@@ -60,8 +60,8 @@ class MaskSpec:
         return (self.sphere_voxels is not None) + 2 * len(self.ratings)
 
     def traits(self, sphere: ControlSphere, ratings: Mapping[str, float]) -> np.ndarray:
-        """(traits_size,) float32: the size in doublings of 10 mm; of each rating its value in [-1, 1] and whether it was
-        given. Raises `LeFusionError` for ratings the model does not know or that lie outside 1 to 5."""
+        """(traits_size,) float32: the size in doublings of 10 mm; each rating as a value in [-1, 1] and a 1, or two
+        zeros where it is not given. Raises `LeFusionError` for ratings that are not known or not from 1 to 5."""
         for name, value in ratings.items():
             if name not in self.ratings:
                 raise unknown_name("rating of the shape", name, self.ratings)
@@ -94,4 +94,6 @@ class MaskSpec:
     def channel(self, sphere: ControlSphere, frame: PatchFrame) -> np.ndarray:
         """(D, H, W) float32: the sphere as the network is shown it."""
         outside, inside = self.sphere_values
+        if self.published:  # its radius is a whole number of voxels of 1 mm
+            sphere = ControlSphere(sphere.center_ras, 2 * max(1, int(sphere.diameter_mm / 2)))
         return np.where(sphere.mask_on(frame), np.float32(inside), np.float32(outside))

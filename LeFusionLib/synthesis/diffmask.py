@@ -1,17 +1,65 @@
 """DiffMask: a lesion's shape from noise, inside its control sphere and a boundary (LeFusion, Sec. 3.3)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import torch
 
-from ..diffusion import STEPS, DiffusionSchedule, inpaint, seeded_noise, time_grid
-from ..diffusion.inpaint import Denoiser as AnyDenoiser
+from ..diffusion import STEPS, DiffusionSchedule, evaluations, inpaint, seeded_noise, time_grid
+from ..errors import LeFusionError, unknown_name
 from ..geometry import ControlSphere, PatchFrame
+from ..level_set import LevelSet
 from ..models.denoiser import Denoiser
 from ..models.sampler_spec import SamplerSpec
+from ..models.zoo import Model, load_model
+from ..volume import Volume
+from .boundary import boundary_in
+from .draw import Drawer
+from .published_mask import clean_up, zoomed_frame
+from .watch import Cancel, Progress, Watch
 
-Watched = Callable[[AnyDenoiser], AnyDenoiser]
+
+def open_mask_model(model: Model | str | Path, device: str = "auto") -> Model:
+    """The model, opened where it is a name or a path; one that makes tissue is refused."""
+    opened = model if isinstance(model, Model) else load_model(model, device)
+    if opened.spec.kind != "mask":
+        raise LeFusionError(
+            f"'{opened.spec.name}' makes tissue; choose one that draws shapes (`lefusion models`), or 'handcrafted'."
+        )
+    return opened
+
+
+def mask_drawer(
+    model: Model,
+    volume: Volume,
+    boundary: np.ndarray | None,
+    lesion_class: str | None,
+    ratings: Mapping[str, float],
+    sampler: SamplerSpec | None,
+    progress: Progress | None,
+    cancel: Cancel | None,
+) -> Drawer:
+    """Shapes drawn by `model`, of one of its classes or of all."""
+    spec, mask = model.spec, model.spec.mask
+    assert mask is not None
+    if lesion_class not in (None, *spec.classes):
+        raise unknown_name(f"lesion class in mask model '{spec.name}'", str(lesion_class), spec.classes)
+    keep = [index for index, name in enumerate(spec.classes) if lesion_class in (None, name)]
+    chosen = (sampler or SamplerSpec()).filled_from(model.card.sampler)
+    watch = Watch(0, "drawing the shape", progress, cancel)
+
+    def shape(sphere: ControlSphere, rng: np.random.Generator) -> LevelSet | None:
+        frame = mask.frame(sphere, spec.patch_shapes[0], spec.spacing_mm)
+        inside = None if boundary is None else boundary_in(frame, boundary, volume)
+        seed = int(rng.integers(2**63))
+        patch = diffuse_shape(model.denoiser, model.schedule, sphere, frame, chosen, seed, ratings, inside, watch)[keep]
+        if mask.published:
+            cleaned = np.stack([clean_up(channel > 0) for channel in patch])
+            return LevelSet.of_occupancy(cleaned.astype(np.float32), zoomed_frame(frame))
+        return LevelSet.of_occupancy((patch + 1) / 2, frame, mask.pieces or (1,) * len(keep))
+
+    return Drawer(spec.name, tuple(spec.classes[index] for index in keep), mask.diameter_tolerance, shape)
 
 
 def diffuse_shape(
@@ -23,27 +71,26 @@ def diffuse_shape(
     seed: int,
     ratings: Mapping[str, float] | None = None,
     boundary: np.ndarray | None = None,
-    watched: Watched | None = None,
+    watch: Watch | None = None,
 ) -> np.ndarray:
     """The shape (L, D, H, W) in [-1, 1] in the patch `frame` of `sphere`, above 0 where it is lesion.
 
-    boundary (D, H, W) bool: at every step what lies outside is set to background, noised to that step's level: drawing
-    inside a boundary is inpainting a patch of background. watched: wraps the network, to tell and to stop.
+    boundary (D, H, W) bool: at every step what lies outside is set to background, noised to that step's level. Drawing
+    inside a boundary is inpainting a patch of background.
     """
     spec, device = denoiser.spec, next(denoiser.parameters()).device
     assert spec.mask is not None
     shape = (1, len(spec.classes), *frame.shape)
     allowed = torch.ones(shape) if boundary is None else torch.from_numpy(boundary).float().expand(shape)
     traits = torch.from_numpy(spec.mask.traits(sphere, ratings or {}))[None].to(device) if spec.condition_size else None
-
-    def network(x_t: torch.Tensor, t: torch.Tensor, condition: torch.Tensor | None) -> torch.Tensor:
-        return denoiser(x_t, t, condition, traits=traits)
-
+    times = time_grid(schedule.timesteps, sampler.num_steps or 1, sampler.jump_length or 1, sampler.jump_n_sample or 1)
+    watch = watch or Watch(0, "drawing the shape")
+    watch.total += evaluations(times)
     made = inpaint(
-        network if watched is None else watched(network),
+        watch.over(lambda x_t, t, condition: denoiser(x_t, t, condition, traits=traits)),
         torch.full(shape, -1.0, device=device),
         allowed.to(device),
-        time_grid(schedule.timesteps, sampler.num_steps or 1, sampler.jump_length or 1, sampler.jump_n_sample or 1),
+        times,
         schedule,
         condition=torch.from_numpy(spec.mask.channel(sphere, frame))[None, None].to(device),
         noise=seeded_noise(seed, device),

@@ -1,41 +1,149 @@
-"""A lesion's shape from a control sphere."""
+"""A lesion's shape from a control sphere: drawn, fitted to the size asked for, measured; and again if it misses."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import LeFusionError, unknown_name
+from ..errors import LeFusionError
 from ..geometry import ControlSphere
 from ..lesion_mask import LesionMask
+from ..level_set import LevelSet
 from ..volume import Volume
+from .boundary import Boundary, boundary_mask
 from .chance import place_generator
 from .shapes import handcrafted_shape
 
+if TYPE_CHECKING:
+    from ..models.sampler_spec import SamplerSpec
+    from ..models.zoo import Model
+    from .watch import Cancel, Progress
+
+logger = logging.getLogger(__name__)
+
 HANDCRAFTED = "handcrafted"
-SHAPES = {HANDCRAFTED: handcrafted_shape}
+DIFFMASK = "lung-nodule-mask"
+ATTEMPTS = 6  # before a sphere is refused
+MOST_CORRECTED = 0.3  # of the sphere's size; a shape that must be moved or scaled more has missed it
+FIT_ROUNDS = 3
+TOLERANCE = 0.15  # of the diameter, for shapes without a model that says otherwise
+
+
+@dataclass(frozen=True)
+class Drawer:
+    """A source of shapes: `shape(sphere, rng)` is one of `classes`, or None where the dice left nothing; `tolerance` is
+    the share of the diameter by which it may miss."""
+
+    name: str
+    classes: tuple[str, ...]
+    tolerance: float
+    shape: Callable[[ControlSphere, np.random.Generator], LevelSet | None]
 
 
 def draw_lesion_mask(
     volume: Volume,
     sphere: ControlSphere,
-    model: str = HANDCRAFTED,
-    boundary: LesionMask | np.ndarray | None = None,
+    model: "Model | str | Path" = DIFFMASK,
+    boundary: Boundary = None,
     seed: int = 0,
-    lesion_class: str = "nodule",
+    lesion_class: str | None = None,
+    number: int = 0,
+    ratings: Mapping[str, float] | None = None,
+    sampler: "SamplerSpec | None" = None,
+    device: str = "auto",
+    progress: "Progress | None" = None,
+    cancel: "Cancel | None" = None,
 ) -> LesionMask:
-    """The mask of one lesion inside `sphere` and, where given, inside `boundary` ((D, H, W) bool or a mask).
+    """The mask of one lesion inside `sphere` and, where given, inside `boundary`, on the volume's grid.
 
-    model: "handcrafted", the overlapping ellipsoids of the paper's baseline (Hu et al. 2023). The same seed, sphere and
-    volume grid give the same shape. Raises `LeFusionError` for spheres outside the volume, smaller than a voxel, or
-    without a voxel of the boundary.
+    model: a bundled mask model, a model folder, a published `diffmask.pt`, or "handcrafted", the overlapping ellipsoids
+    of the paper's baseline (Hu et al. 2023). boundary: a mask on the volume's grid, (D, H, W) bool, or "lung" for the
+    built-in lung segmentation of a CT. seed, number: the same seed, sphere and volume grid give the same shapes;
+    `number` is which of them, 0, 1, ... lesion_class: one of the model's classes; all where not given.
+    ratings: {name: 1 to 5}, how the shape is steered, of the model's `ratings`. sampler: open settings are the model's.
+
+    The delivered diameter is as `LesionMask.diameter_mm` measures. Where it misses what was asked for, or what the
+    boundary leaves room for, by more than the model's tolerance and more than a voxel, the shape is drawn again, six
+    times at most. Raises `LeFusionError` for spheres that are outside the volume, smaller than a voxel, without a
+    voxel of the boundary, too large for the model, or cannot be met; `Cancelled` within one evaluation.
     """
-    if model not in SHAPES:
-        raise unknown_name("mask model", model, SHAPES)
     sphere.check_inside(volume)
-    if isinstance(boundary, LesionMask):
-        boundary.check_on_grid_of(volume)
-        boundary = boundary.union
-    if boundary is not None and boundary.shape != volume.shape:
+    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        raise LeFusionError(f"The shape's number is 0, 1, 2, ...; got {number!r}.")
+    inside = boundary_mask(boundary, volume)
+    allowed = sphere.mask_on(volume) if inside is None else sphere.mask_on(volume) & inside
+    if not allowed.any():
         raise LeFusionError(
-            f"The boundary is {boundary.shape} voxels, the volume {volume.shape}. Give a boundary on the volume's grid."
+            f"The sphere of {sphere.diameter_mm:g} mm at {sphere.center_ras} holds no voxel"
+            + (" of the volume." if inside is None else " inside the boundary.")
+            + " Move it, or make it larger."
         )
-    shape = SHAPES[model](volume, sphere, place_generator(seed, sphere.center_ras), boundary)
-    return LesionMask(shape, volume.ijk_to_ras, (lesion_class,), sphere=sphere, drawn_by=model)
+    if model == HANDCRAFTED:
+        drawer = handcrafted_drawer(lesion_class, ratings)
+    else:
+        from .diffmask import mask_drawer, open_mask_model
+
+        opened = open_mask_model(model, device)
+        opened.spec.check_diameter(sphere.diameter_mm, volume.spacing_mm)
+        drawer = mask_drawer(opened, volume, inside, lesion_class, ratings or {}, sampler, progress, cancel)
+    rng = place_generator(seed, sphere.center_ras).spawn(number + 1)[number]
+    array = _drawn_until_it_fits(drawer, volume, sphere, allowed, rng)
+    return LesionMask(array, volume.ijk_to_ras, drawer.classes, sphere=sphere, drawn_by=drawer.name)
+
+
+def handcrafted_drawer(lesion_class: str | None = None, ratings: Mapping[str, float] | None = None) -> Drawer:
+    """Shapes made by hand, of any one class."""
+    if ratings:
+        raise LeFusionError("Hand-crafted shapes cannot be steered by ratings; choose a mask model for that.")
+    return Drawer(HANDCRAFTED, (lesion_class or "nodule",), TOLERANCE, handcrafted_shape)
+
+
+def _drawn_until_it_fits(
+    drawer: Drawer, volume: Volume, sphere: ControlSphere, allowed: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """(L, D, H, W) bool."""
+    reachable_mm = min(sphere.diameter_mm, LesionMask(allowed, volume.ijk_to_ras).diameter_mm())
+    missed_mm = max(drawer.tolerance * reachable_mm, max(volume.spacing_mm))
+    delivered = []
+    for attempt in range(ATTEMPTS):
+        shape = drawer.shape(sphere, rng)
+        if shape is None or not _near(shape.enclosing_sphere(), sphere):
+            delivered.append("nothing of that size")
+            continue
+        array, diameter_mm = _fitted(shape, volume, sphere, allowed, reachable_mm)
+        if abs(diameter_mm - reachable_mm) <= missed_mm:
+            return array
+        delivered.append(f"{diameter_mm:.1f} mm")
+        logger.info("attempt %d: %s instead of %.1f mm", attempt + 1, delivered[-1], reachable_mm)
+    raise LeFusionError(
+        f"{ATTEMPTS} shapes were drawn in the sphere of {sphere.diameter_mm:g} mm at {sphere.center_ras}, and none met "
+        f"its size ({', '.join(delivered)}; {reachable_mm:.1f} mm are possible there). Take another seed, move the "
+        "sphere further inside the boundary, or draw with the mask model 'handcrafted'."
+    )
+
+
+def _near(own: ControlSphere, sphere: ControlSphere) -> bool:
+    """Has the shape kept to its sphere?"""
+    apart_mm = float(np.linalg.norm(np.subtract(own.center_ras, sphere.center_ras)))
+    most_mm = MOST_CORRECTED * sphere.diameter_mm
+    return apart_mm <= most_mm / 2 and abs(own.diameter_mm - sphere.diameter_mm) <= most_mm
+
+
+def _fitted(
+    shape: LevelSet, volume: Volume, sphere: ControlSphere, allowed: np.ndarray, reachable_mm: float
+) -> tuple[np.ndarray, float]:
+    """The shape on the volume's grid, scaled a little until its measured diameter is the one asked for; and that."""
+    best: tuple[float, np.ndarray, float] | None = None
+    wanted_mm = sphere.diameter_mm
+    for _ in range(FIT_ROUNDS):
+        array = shape.fitted_to(ControlSphere(sphere.center_ras, wanted_mm)).mask_on(volume, allowed, reachable_mm)
+        diameter_mm = LesionMask(np.any(array, axis=0), volume.ijk_to_ras).diameter_mm()
+        if best is None or abs(diameter_mm - reachable_mm) < best[0]:
+            best = abs(diameter_mm - reachable_mm), array, diameter_mm
+        low, high = (1 - MOST_CORRECTED) * sphere.diameter_mm, (1 + MOST_CORRECTED) * sphere.diameter_mm
+        wanted_mm = float(np.clip(wanted_mm * reachable_mm / diameter_mm, low, high))
+    assert best is not None
+    return best[1], best[2]

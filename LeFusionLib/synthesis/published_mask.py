@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from ..errors import LeFusionError
 from ..geometry import PatchFrame
-from .shapes import largest_component
+from ..level_set import largest_pieces
 
 SMOOTHING = (
     # fewer voxels than, sigma in voxels, what counts as inside after the filter
@@ -95,7 +95,7 @@ def _smoothed(mask: np.ndarray) -> np.ndarray:
     voxels = np.count_nonzero(mask)
     sigma, threshold = next((sigma, threshold) for below, sigma, threshold in SMOOTHING if voxels < below)
     filled = ndimage.binary_fill_holes(mask).astype(np.float64)
-    return largest_component(ndimage.gaussian_filter(filled, sigma) > threshold, FACES)
+    return largest_pieces(ndimage.gaussian_filter(filled, sigma) > threshold, neighbours=FACES)
 
 
 def _zoomed(mask: np.ndarray) -> np.ndarray:

@@ -7,14 +7,12 @@ import numpy as np
 import torch
 
 from ..diffusion import STEPS, evaluations, inpaint, seeded_noise, time_grid, with_guidance
-from ..diffusion.inpaint import Denoiser
-from ..errors import Cancelled, LeFusionError
+from ..errors import LeFusionError
 from ..models.denoiser import clean_context
 from ..models.sampler_spec import SamplerSpec
 from ..models.zoo import Model
 from .lesions import PlannedLesion
-
-Progress = Callable[[int, int, str], None]
+from .watch import Progress, Watch
 
 
 def make_tissue(
@@ -55,33 +53,12 @@ def _make(
     )
     chunks = list(_chunks(lesions, rows))
     guided = sampler.guidance_scale not in (None, 1.0) and model.spec.condition_size > 0
-    watch = Watch(evaluations(times) * len(chunks) * (2 if guided else 1), progress, cancel)
+    watch = Watch(evaluations(times) * len(chunks) * (2 if guided else 1), "making tissue", progress, cancel)
     made: dict[int, np.ndarray] = {}
     for chunk in chunks:
         patches = _inpaint_rows(model, [lesions[index] for index in chunk], sampler, times, watch)
         made.update(zip(chunk, patches, strict=True))
     return [made[index] for index in range(len(lesions))], watch.done
-
-
-class Watch:
-    """Tells of every network evaluation, and asks before each whether to go on."""
-
-    def __init__(self, total: int, progress: Progress | None, cancel: Callable[[], bool] | None):
-        self.done, self.total, self.progress, self.cancel = 0, total, progress, cancel
-
-    def over(self, network: Denoiser) -> Denoiser:
-        """The network, watched."""
-
-        def evaluate(x_t: torch.Tensor, t: torch.Tensor, condition: torch.Tensor | None) -> torch.Tensor:
-            if self.cancel is not None and self.cancel():
-                raise Cancelled(f"Stopped after {self.done} of {self.total} evaluations; nothing was written.")
-            noise = network(x_t, t, condition)
-            self.done += 1
-            if self.progress is not None:
-                self.progress(self.done, self.total, "making tissue")
-            return noise
-
-        return evaluate
 
 
 def _chunks(lesions: Sequence[PlannedLesion], rows: int) -> Iterator[list[int]]:

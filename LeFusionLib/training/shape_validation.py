@@ -31,7 +31,7 @@ class ShapeValidation:
 
     @torch.inference_mode()
     def measure(self, denoiser: Denoiser, schedule: DiffusionSchedule, step: int) -> dict[str, float]:
-        """Validation loss; how far diameter and volume of drawn shapes are from the real ones'; writes the sample sheet.
+        """Validation loss; how far drawn shapes are from real ones in diameter and volume; writes the sample sheet.
 
         `diameter_error`: median share of the sphere's diameter. `volume_ratio`: of all drawn to all real, median.
         """

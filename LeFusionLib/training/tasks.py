@@ -4,12 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from ..texture import TexturePresets
 from .batches import BatchMaker
 from .cases import read_cases
 from .objective import batch_loss, shape_loss
 from .shape_batches import ShapeBatchMaker
 from .shape_cases import read_shapes
 from .shape_validation import ShapeValidation
+from .texture_groups import class_presets
 from .validation import Validation
 
 
@@ -17,15 +19,16 @@ from .validation import Validation
 class Task:
     """read(folder, spec) -> cases with a `patient`; maker(cases, spec, batch_size, null_share, seed), whose draw(step)
     is a batch; loss(denoiser, batch, schedule, settings); validation(cases, settings, run), whose
-    measure(denoiser, schedule, step) is {name: value}."""
+    measure(denoiser, schedule, step) is {name: value}; textures(cases, settings): the presets of the trained model."""
 
     read: Callable[..., list[Any]]
     maker: Callable[..., Any]
     loss: Callable[..., Any]
     validation: Callable[..., Any]
+    textures: Callable[..., dict[str, TexturePresets]]
 
 
 TASKS = {
-    "texture": Task(read_cases, BatchMaker, batch_loss, Validation),
-    "mask": Task(read_shapes, ShapeBatchMaker, shape_loss, ShapeValidation),
+    "texture": Task(read_cases, BatchMaker, batch_loss, Validation, class_presets),
+    "mask": Task(read_shapes, ShapeBatchMaker, shape_loss, ShapeValidation, lambda *_: {}),
 }

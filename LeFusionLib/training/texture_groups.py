@@ -7,9 +7,20 @@ import numpy as np
 from ..errors import LeFusionError
 from ..texture import TextureHistogram, TexturePresets
 from .cases import LesionCase
+from .settings import TrainSettings
 
 # Smaller lesions are mostly rim: their histograms show partial volume, not tissue.
 LEAST_VOXELS = 100
+
+
+def class_presets(cases: Sequence[LesionCase], settings: TrainSettings) -> dict[str, TexturePresets]:
+    """The presets of every class for which the settings name some."""
+    return {
+        name: texture_presets(
+            cases, settings.spec.classes.index(name), list(shares), list(shares.values()), settings.seed
+        )
+        for name, shares in settings.textures.items()
+    }
 
 
 def texture_presets(

@@ -21,7 +21,6 @@ from ..models.denoiser import Denoiser
 from .cases import Case, split_by_patient
 from .settings import TrainSettings
 from .tasks import TASKS
-from .texture_groups import texture_presets
 
 logger = logging.getLogger(__name__)
 
@@ -159,12 +158,7 @@ def _export(
     card = ModelCard(
         spec=spec,
         sampler=settings.sampler,
-        textures={
-            name: texture_presets(
-                training, spec.classes.index(name), list(shares), list(shares.values()), settings.seed
-            )
-            for name, shares in settings.textures.items()
-        },
+        textures=TASKS[spec.kind].textures(training, settings),
         licence=settings.licence,
         description=settings.description,
         training={

@@ -1,17 +1,14 @@
-"""Hand-crafted shapes: inside sphere and boundary, one piece, as large as asked, each different, on any grid."""
+"""Hand-crafted shapes: one piece, as large as asked, each different, the same on any grid."""
 
 from itertools import combinations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy import ndimage
 
-from LeFusionLib.errors import LeFusionError
 from LeFusionLib.geometry import ControlSphere
 from LeFusionLib.lesion_mask import LesionMask
-from LeFusionLib.synthesis.shapes import UnitShape, handcrafted_shape
+from LeFusionLib.synthesis.shapes import _attempt, handcrafted_shape
 from LeFusionLib.volume import Volume
 
 
@@ -25,34 +22,19 @@ def grid(spacing_mm, extent_mm=24.0, turn=None, offset=(0.0, 0.0, 0.0)):
     return Volume(np.zeros(shape_ijk[::-1], np.int16), matrix)
 
 
-def drawn(volume, diameter_mm=16.0, seed=0, boundary=None):
-    return handcrafted_shape(volume, ControlSphere((0, 0, 0), diameter_mm), np.random.default_rng(seed), boundary)
+def drawn(volume, diameter_mm=16.0, seed=0):
+    sphere = ControlSphere((0, 0, 0), diameter_mm)
+    shape = handcrafted_shape(sphere, np.random.default_rng(seed))
+    return shape.mask_on(volume, sphere.mask_on(volume), diameter_mm)[0]
 
 
-@settings(max_examples=12)
-@given(
-    spacing=st.tuples(*[st.floats(0.7, 4.0)] * 3),
-    axes=st.integers(0, 10**6),
-    flip=st.booleans(),
-    diameter_mm=st.floats(5.0, 20.0),
-    seed=st.integers(0, 10**6),
-)
-def test_on_oblique_anisotropic_and_left_handed_grids_it_is_one_piece_inside_sphere_and_boundary(
-    spacing, axes, flip, diameter_mm, seed
-):
-    turn = np.linalg.qr(np.random.default_rng(axes).standard_normal((3, 3)))[0] * (-1 if flip else 1)
-    volume = grid(spacing, turn=turn)
-    sphere = ControlSphere((0.3, -0.2, 0.1), diameter_mm)
-    half = np.zeros(volume.shape, bool)
-    half[:, : volume.shape[1] // 2 + 1] = True
-    for boundary in (None, half):
-        if not (sphere.mask_on(volume) & (True if boundary is None else boundary)).any():
-            continue
-        mask = handcrafted_shape(volume, sphere, np.random.default_rng(seed), boundary)
-        assert mask.dtype == bool and mask.shape == volume.shape and mask.any()
-        assert not (mask & ~sphere.mask_on(volume)).any()
-        assert boundary is None or not (mask & ~boundary).any()
-        assert ndimage.label(mask, structure=np.ones((3, 3, 3)))[1] == 1
+@pytest.mark.parametrize("seed", range(4))
+def test_its_smallest_enclosing_sphere_is_the_one_asked_for_and_it_is_one_piece(seed):
+    sphere = ControlSphere((3, -4, 5), 16.0)
+    shape = handcrafted_shape(sphere, np.random.default_rng(seed))
+    own = shape.enclosing_sphere()
+    assert own.diameter_mm == pytest.approx(16, abs=1e-6) and own.center_ras == pytest.approx((3, -4, 5), abs=1e-6)
+    assert ndimage.label(shape.union < 0, structure=np.ones((3, 3, 3)))[1] == 1
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -75,7 +57,7 @@ def test_no_two_seeds_draw_the_same_lesion_and_none_is_the_ball():
     ball = ControlSphere((0, 0, 0), 16).mask_on(volume)
     dice = [2 * (a & b).sum() / (a.sum() + b.sum()) for a, b in combinations([*masks, ball], 2)]
     assert max(dice) < 0.95
-    assert all(0.15 < m.sum() / ball.sum() < 0.9 for m in masks)
+    assert all(0.1 < m.sum() / ball.sum() < 0.9 for m in masks)
 
 
 def test_the_same_dice_draw_the_same_lesion_however_the_volume_is_stored():
@@ -98,18 +80,8 @@ def test_thick_slices_show_the_same_lesion_as_thin_ones():
     assert b.sum() * 3 == pytest.approx(a.sum(), rel=0.2)
 
 
-def test_a_sphere_outside_the_boundary_or_of_the_wrong_shape_is_refused_in_words():
-    volume = grid((1.0, 1.0, 1.0))
-    with pytest.raises(LeFusionError, match="inside the boundary"):
-        drawn(volume, boundary=np.zeros(volume.shape, bool))
-    with pytest.raises(LeFusionError, match="on the volume's grid"):
-        drawn(volume, boundary=np.ones((2, 2, 2), bool))
-
-
 def test_dice_that_leave_next_to_nothing_are_thrown_again():
-    attempts = [UnitShape._attempt(np.random.default_rng(seed)) for seed in range(60)]
-    failed = [seed for seed, shape in enumerate(attempts) if shape is None]
+    failed = [seed for seed in range(60) if _attempt(np.random.default_rng(seed)) is None]
     assert failed  # it does happen: once such dice ended in an empty shape without an enclosing sphere
     for seed in failed[:3]:
-        shape = UnitShape.random(np.random.default_rng(seed))
-        assert np.isfinite(shape.radius) and (shape.distance < 0).sum() > 100
+        assert handcrafted_shape(ControlSphere((0, 0, 0), 10.0), np.random.default_rng(seed)).volume_mm3() > 10

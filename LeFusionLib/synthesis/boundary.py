@@ -1,0 +1,54 @@
+"""Where a lesion may grow: an organ, as a mask of the user's or found by the library."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import LeFusionError, unknown_name
+from ..geometry import PatchFrame
+from ..lesion_mask import LesionMask
+from ..volume import Volume
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Boundary = LesionMask | np.ndarray | str | None
+
+
+def boundary_mask(boundary: Boundary, volume: Volume) -> np.ndarray | None:
+    """(D, H, W) bool on the volume's grid, or None for no boundary.
+
+    boundary: a mask on that grid, an array of its shape, or a name of `BUILT_IN`. Raises `LeFusionError` for another
+    grid, an empty boundary, and names that are not known.
+    """
+    if boundary is None:
+        return None
+    if isinstance(boundary, str):
+        if boundary not in BUILT_IN:
+            raise unknown_name("built-in boundary", boundary, BUILT_IN)
+        return BUILT_IN[boundary](volume)
+    if isinstance(boundary, LesionMask):
+        boundary.check_on_grid_of(volume)
+        return boundary.union
+    array = np.asarray(boundary) > 0
+    if array.shape != volume.shape:
+        raise LeFusionError(
+            f"The boundary is {array.shape} voxels, the volume {volume.shape}. Give a boundary on the volume's grid."
+        )
+    if not array.any():
+        raise LeFusionError("The boundary is empty. Give a segmentation with voxels in it.")
+    return array
+
+
+def boundary_in(frame: PatchFrame, boundary: np.ndarray, volume: Volume) -> np.ndarray:
+    """(d, h, w) bool: which voxels of a patch lie inside the boundary."""
+    return frame.extract(Volume(boundary.astype(np.uint8), volume.ijk_to_ras)) > 0.5
+
+
+def _lungs(volume: Volume) -> np.ndarray:
+    from ..lungs import segment_lungs
+
+    return segment_lungs(volume)
+
+
+BUILT_IN: "dict[str, Callable[[Volume], np.ndarray]]" = {"lung": _lungs}
