@@ -29,9 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (LeFusionError, OSError) as error:
         return _say(error, MISTAKE)
     except ImportError as error:
-        return _say(
-            f"A package is missing ({error.name}). Install it with: pip install 'lefusion[demo,train]'", MISTAKE
-        )
+        extras = "lefusion[demo,evaluate,train]"
+        return _say(f"A package is missing ({error.name}). Install it with: pip install '{extras}'", MISTAKE)
     return 0
 
 
