@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = ROOT / "LeFusionLib"
 FLOORS = {
     0: ["__init__", "errors", "progress", "config"],
-    1: ["volume", "geometry", "intensity", "lesion_mask", "texture", "io", "phantom"],
+    1: ["volume", "geometry", "intensity", "lesion_mask", "level_set", "texture", "io", "phantom", "lungs"],
     2: ["diffusion"],
     3: ["models"],
     4: ["synthesis"],
@@ -154,6 +154,7 @@ def attributes_read():
     "home, name",
     [
         ("models.spec", "ModelSpec"),
+        ("models.mask_spec", "MaskSpec"),
         ("models.sampler_spec", "SamplerSpec"),
         ("models.checkpoint", "ModelCard"),
         ("training.settings", "TrainSettings"),

@@ -65,7 +65,7 @@ class ModelSpec:
                 raise unknown_name(kind, given, options)
         if (self.kind == "mask") != (self.mask is not None):
             raise LeFusionError(
-                f"A model of kind 'mask', and only such, says how it is shown its sphere: '{self.name}'."
+                f"Models of kind 'mask', and only these, have a `mask`; not so '{self.name}'."
             )
         if not self.classes or not self.patch_shapes:
             raise LeFusionError(f"Model '{self.name}' needs at least one class and one patch shape.")

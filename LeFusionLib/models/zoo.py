@@ -44,9 +44,10 @@ class Model:
         return 1 if self.device.type == "cpu" else 4
 
 
-def bundled_models() -> dict[str, Path]:
-    """Names and folders of the models that come with the library."""
-    return {folder.name: folder for folder in sorted(BUNDLED.glob("*")) if (folder / CARD).is_file()}
+def bundled_models(kind: str | None = None) -> dict[str, Path]:
+    """Names and folders of the models that come with the library, all or those of one kind."""
+    there = {folder.name: folder for folder in sorted(BUNDLED.glob("*")) if (folder / CARD).is_file()}
+    return {name: folder for name, folder in there.items() if kind in (None, read_card(folder).spec.kind)}
 
 
 def load_model(model: str | Path, device: str = "auto") -> Model:
@@ -114,7 +115,14 @@ def chosen_device(device: str) -> torch.device:
 
 def default_model() -> str:
     """The bundled texture model that is used when none is named."""
-    for name, folder in bundled_models().items():
-        if read_card(folder).spec.kind == "texture":
-            return name
+    for name in bundled_models("texture"):
+        return name
     raise LeFusionError("No model comes with this installation; give a model folder with --model.")
+
+
+def mask_model_for(spec: ModelSpec) -> str | None:
+    """The bundled model that draws shapes of the same classes, or None."""
+    for name, folder in bundled_models("mask").items():
+        if read_card(folder).spec.classes == spec.classes:
+            return name
+    return None

@@ -12,20 +12,23 @@ from ..geometry import ControlSphere, PatchFrame
 from ..level_set import LevelSet
 from ..models.denoiser import Denoiser
 from ..models.sampler_spec import SamplerSpec
-from ..models.zoo import Model, load_model
+from ..models.zoo import Model, bundled_models, load_model
 from ..volume import Volume
 from .boundary import boundary_in
-from .draw import Drawer
+from .draw import HANDCRAFTED, Drawer
 from .published_mask import clean_up, zoomed_frame
 from .watch import Cancel, Progress, Watch
 
 
 def open_mask_model(model: Model | str | Path, device: str = "auto") -> Model:
     """The model, opened where it is a name or a path; one that makes tissue is refused."""
+    possible = (HANDCRAFTED, *bundled_models("mask"))
+    if isinstance(model, str) and not Path(model).exists() and model not in bundled_models():
+        raise unknown_name("mask model", model, possible)
     opened = model if isinstance(model, Model) else load_model(model, device)
     if opened.spec.kind != "mask":
         raise LeFusionError(
-            f"'{opened.spec.name}' makes tissue; choose one that draws shapes (`lefusion models`), or 'handcrafted'."
+            f"'{opened.spec.name}' makes tissue; a model that draws shapes is needed. Possible: {', '.join(possible)}."
         )
     return opened
 

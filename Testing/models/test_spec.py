@@ -5,6 +5,7 @@ import json
 import pytest
 
 from LeFusionLib.errors import LeFusionError
+from LeFusionLib.models.mask_spec import MaskSpec
 from LeFusionLib.models.sampler_spec import SamplerSpec
 from LeFusionLib.models.spec import ModelSpec
 from LeFusionLib.models.unet3d import UNet3D
@@ -17,7 +18,8 @@ from LeFusionLib.models.unet3d import UNet3D
         ({"context": "clean"}, 16, 3),
         ({"context": "clean", "classes": ("infarct", "no_reflow")}, 32, 5),
         ({"context": "noised", "classes": ("infarct", "no_reflow")}, 32, 2),
-        ({"context": "noised", "kind": "mask", "condition_way": "none"}, 0, 2),
+        ({"kind": "mask", "mask": MaskSpec()}, 0, 2),
+        ({"kind": "mask", "mask": MaskSpec(sphere_voxels=12.0, ratings=("sphericity",))}, 3, 2),
     ],
 )
 def test_channels_follow_from_kind_classes_and_context(tiny_spec, changes, condition, channels_in):
@@ -28,8 +30,9 @@ def test_channels_follow_from_kind_classes_and_context(tiny_spec, changes, condi
 
 
 def test_a_specification_comes_back_from_json(tiny_spec):
-    spec = tiny_spec()
-    assert ModelSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
+    mask = MaskSpec(12.0, (-1.0, 1.0), ("sphericity",), (3.0, 30.0), 0.1, (1,))
+    for spec in (tiny_spec(), tiny_spec(kind="mask", mask=mask)):
+        assert ModelSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
 
 
 @pytest.mark.parametrize(
@@ -45,6 +48,8 @@ def test_a_specification_comes_back_from_json(tiny_spec):
         ({"patch_shapes": ((8, 15, 16),)}, "multiples of 2"),
         ({"patch_shapes": ((8, 16),)}, r"\(D, H, W\)"),
         ({"dim_mults": (1, 2, 4, 8, 16, 32)}, "multiples of 32"),
+        ({"kind": "mask"}, "have a `mask`"),
+        ({"mask": MaskSpec()}, "have a `mask`"),
     ],
 )
 def test_what_cannot_be_built_is_refused_when_written_down(tiny_spec, changes, words):

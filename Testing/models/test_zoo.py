@@ -6,13 +6,14 @@ import torch
 from LeFusionLib.errors import LeFusionError
 from LeFusionLib.models import zoo
 from LeFusionLib.models.checkpoint import save_model
-from LeFusionLib.models.zoo import bundled_models, chosen_device, default_model, load_model
+from LeFusionLib.models.mask_spec import MaskSpec
+from LeFusionLib.models.zoo import bundled_models, chosen_device, default_model, load_model, mask_model_for
 
 
 @pytest.fixture
 def bundled(tiny_model, tmp_path, monkeypatch):
     """An installation that brings two models: one for masks, one for tissue."""
-    mask = tiny_model(name="shape", kind="mask", condition_way="none", context="noised")
+    mask = tiny_model(name="shape", kind="mask", mask=MaskSpec())
     for name, model in (("a-shape", mask), ("tiny", tiny_model())):
         save_model(tmp_path / name, model.denoiser, model.card)
     (tmp_path / "no-model").mkdir()
@@ -23,10 +24,16 @@ def bundled(tiny_model, tmp_path, monkeypatch):
 def test_bundled_models_are_known_by_name_and_the_first_for_tissue_is_the_default(bundled):
     assert bundled_models() == {"a-shape": bundled / "a-shape", "tiny": bundled / "tiny"}
     assert default_model() == "tiny"
+    assert list(bundled_models("mask")) == ["a-shape"]
     model = load_model("tiny", "cpu")
     assert model.spec.name == "tiny" and model.device == torch.device("cpu") and model.rows_at_once == 1
     assert list(model.textures["nodule"]) == ["ground-glass", "part-solid", "solid"]
     assert not any(p.requires_grad for p in model.denoiser.parameters()) and not model.denoiser.training
+
+
+def test_the_mask_model_of_the_same_classes_draws_for_a_texture_model(bundled, tiny_spec):
+    assert mask_model_for(tiny_spec()) == "a-shape"
+    assert mask_model_for(tiny_spec(classes=("infarct", "no_reflow"))) is None
 
 
 def test_a_folder_is_a_model_too(bundled):

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from LeFusionLib import Cancelled, LeFusionError, SamplerSpec
 from LeFusionLib.diffusion import cosine_schedule
+from LeFusionLib.models.mask_spec import MaskSpec
 from LeFusionLib.models.zoo import Model, load_model
 from LeFusionLib.synthesis.synthesize import synthesize
 from LeFusionLib.volume import SUPPORTED_DTYPES, Volume
@@ -247,7 +248,7 @@ def test_a_published_checkpoint_makes_tissue(golden, scan, box, kind, lesion_cla
 def test_a_model_that_draws_masks_is_refused(scan, box, tiny_model):
     volume = scan()
     with pytest.raises(LeFusionError, match="draws lesion shapes; choose a model that makes tissue"):
-        synthesize(volume, box(volume, A), tiny_model(kind="mask", context="noised", condition_way="none"))
+        synthesize(volume, box(volume, A), tiny_model(kind="mask", mask=MaskSpec()))
 
 
 def test_a_flat_volume_and_too_many_steps_are_refused(scan, box, tiny_model):
