@@ -79,6 +79,8 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("draw-mask", "draw a lesion's shape from a control sphere")
     sub.add_argument("volume")
     _sphere(sub, required=True)
+    sub.add_argument("--count", type=_positive, default=1, help="so many shapes to choose from, numbered")
+    _device(sub)
     _output(sub, "the mask's file (.nii.gz, .nrrd, .mha, .seg.nrrd)")
 
     sub = command("convert", "turn a published checkpoint into a model folder")
@@ -99,8 +101,9 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("evaluate", "measure a model; tables as CSV and JSON, pictures")
     sub.add_argument(
         "what",
-        choices=("texture", "groups"),
-        help="texture: every preset at the same sites of normal tissue; groups: the texture groups of a training set",
+        choices=("texture", "groups", "shapes"),
+        help="texture: every preset at the same sites of normal tissue; groups: the texture groups of a training set; "
+        "shapes: real, hand-crafted and drawn shapes of held-out patients",
     )
     sub.add_argument(
         "--data", required=True, help="texture: folder with NAME_ct.* and NAME_lungs.*; groups: training cases"
@@ -132,8 +135,12 @@ def _sphere(sub: argparse.ArgumentParser, required: bool) -> None:
         help="centre of a control sphere in RAS mm; repeat for several lesions",
     )
     sub.add_argument("--diameter", type=float, action="append", required=required, help="its diameter in mm")
-    sub.add_argument("--boundary", help="label map or segmentation the lesion must stay in; FILE or FILE:SEGMENT")
-    sub.add_argument("--mask-model", default="handcrafted", help="what draws the shape (default: handcrafted)")
+    sub.add_argument(
+        "--boundary", help="where the lesion must stay: 'lung', or a label map or segmentation, FILE or FILE:SEGMENT"
+    )
+    sub.add_argument("--mask-model", help="what draws the shape: a name, a folder, a published .pt, or 'handcrafted'")
+    sub.add_argument("--shape", type=_number, default=0, help="which of the seed's shapes, 0, 1, ... (default: 0)")
+    sub.add_argument("--rating", nargs="+", metavar="NAME=1..5", help="steer the shape, such as sphericity=5")
     _seed(sub)
 
 
@@ -141,8 +148,24 @@ def _seed(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes (default: 0)")
 
 
+def _number(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"a whole number from 0 is needed, not {text!r}")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"a whole number from 1 is needed, not {text!r}")
+    return int(text)
+
+
 def _model(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--model", help="a bundled name, a model folder, or a published .pt file")
+    _device(sub)
+
+
+def _device(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
 
 

@@ -13,6 +13,7 @@ from .errors import Cancelled, LeFusionError
 from .progress import Interrupt, Reporter
 
 if TYPE_CHECKING:
+    from .models.spec import ModelSpec
     from .models.zoo import Model
     from .synthesis.result import SynthesisResult
 
@@ -35,7 +36,7 @@ def synthesize(options: argparse.Namespace) -> None:
     check_output(wanted, inputs, options.overwrite)
     reporter = _reporter(options)
     with Interrupt() as cancel:
-        lesions = _lesions(options, volume, model)
+        lesions = _lesions(options, volume, model, reporter, cancel)
         clock.lap("draw mask")
         result = _synthesize(options, volume, lesions, model, reporter, cancel)
         clock.lap("synthesize")
@@ -66,7 +67,10 @@ def demo(options: argparse.Namespace) -> None:
     sphere = lf.ControlSphere(tuple(lung_sites(volume, lungs, options.diameter)[0]), options.diameter)
     reporter = _reporter(options)
     with Interrupt() as cancel:
-        lesion = lf.draw_lesion_mask(volume, sphere, seed=options.seed)
+        shape = _mask_model(None, model.spec)
+        lesion = lf.draw_lesion_mask(
+            volume, sphere, shape, seed=options.seed, progress=reporter.progress, cancel=cancel
+        )
         clock.lap("load model, draw mask")
         result = _synthesize(options, volume, [lesion], model, reporter, cancel)
         clock.lap("synthesize")
@@ -78,25 +82,53 @@ def demo(options: argparse.Namespace) -> None:
 
 
 def draw_mask(options: argparse.Namespace) -> None:
-    """`lefusion draw-mask`: shapes from control spheres, as a label map or segmentation."""
-    from .io import check_output, write_segmentation
+    """`lefusion draw-mask`: shapes from control spheres, as a label map or segmentation; several to choose from."""
+    from .io import check_output
+    from .synthesis.draw import DIFFMASK
     from .synthesis.result import together
 
-    check_output([options.output], [options.volume, *filter(None, [_boundary_file(options)])], options.overwrite)
+    first = Path(options.output)
+    targets = [first] if options.count == 1 else [_numbered(first, options.shape + n) for n in range(options.count)]
+    check_output(targets, [options.volume, *filter(None, [_boundary_file(options)])], options.overwrite)
     volume = lf.read_volume(options.volume)
-    mask = together(_draw(options, volume, "nodule"))
-    target = Path(options.output)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    marks = {"synthetic": "true", "software": f"LeFusion {lf.__version__}", "seed": str(options.seed)}
+    reporter = _reporter(options)
+    with Interrupt() as cancel:
+        masks = [
+            together(_draw(options, volume, options.mask_model or DIFFMASK, None, number, reporter, cancel))
+            for number in range(options.shape, options.shape + options.count)
+        ]
+    first.parent.mkdir(parents=True, exist_ok=True)
+    for mask, target in zip(masks, targets, strict=True):
+        _write_mask(mask, volume, target, options.seed)
+    lines = [
+        f"{target}: {mask.voxels()} voxels in {_slices(mask)} slices, {mask.volume_mm3():.0f} mm3, "
+        f"{mask.diameter_mm():.1f} mm across"
+        for mask, target in zip(masks, targets, strict=True)
+    ]
+    reporter.say("\n".join(lines), files=[str(target) for target in targets])
+
+
+def _numbered(path: Path, number: int) -> Path:
+    """mask.nii.gz -> mask-3.nii.gz"""
+    from .io import split_name
+
+    stem, _ = split_name(path)
+    return path.with_name(f"{stem}-{number}{path.name[len(stem) :]}")
+
+
+def _slices(mask: "lf.LesionMask") -> int:
+    return int(mask.union.any(axis=(1, 2)).sum())
+
+
+def _write_mask(mask: "lf.LesionMask", volume: "lf.Volume", target: Path, seed: int) -> None:
+    from .io import write_segmentation
+
+    marks = {"synthetic": "true", "software": f"LeFusion {lf.__version__}", "seed": str(seed)}
     if target.name.endswith(".seg.nrrd"):
         segments = [{"name": name, "label": n, "color": (0.9, 0.35, 0.25)} for n, name in enumerate(mask.classes, 1)]
         write_segmentation(mask.labels(), volume.ijk_to_ras, target, segments, synthetic=marks)
     else:
         lf.write_volume(lf.Volume(mask.labels(), volume.ijk_to_ras, name=volume.name), target, synthetic=marks)
-    _reporter(options).say(
-        f"{target}: {mask.voxels()} voxels, {mask.volume_mm3():.0f} mm3, {mask.diameter_mm():.1f} mm across",
-        files=[str(target)],
-    )
 
 
 def models(options: argparse.Namespace) -> None:
@@ -186,9 +218,46 @@ def evaluate_groups(options: argparse.Namespace) -> None:
         _reporter(options).say(f"{picture}: {sizes}", groups=sizes)
 
 
+def evaluate_shapes(options: argparse.Namespace) -> None:
+    """Real shapes of held-out patients, hand-crafted and drawn ones compared: distributions, variety, copying, size."""
+    from .evaluation.mask_shapes import evaluate_shapes as compare
+    from .evaluation.mask_shapes import lesion_of
+    from .synthesis.diffmask import open_mask_model
+    from .synthesis.draw import DIFFMASK, HANDCRAFTED
+    from .training.shape_cases import read_masks
+    from .training.train import patient_hash
+
+    model = open_mask_model(options.model or DIFFMASK, options.device)
+    held_out = model.card.training.get("held_out_patients_sha256", ())
+    low, high = (model.spec.mask and model.spec.mask.diameter_range_mm) or (0.0, float("inf"))
+    sides: dict[bool, list[Any]] = {True: [], False: []}
+    for mask, patient in read_masks(Path(options.data)):
+        if low <= lesion_of(mask, (1.0, 1.0, 1.0)).diameter_mm() <= high:
+            sides[patient_hash(patient) in held_out].append(mask)
+    if not sides[True]:
+        raise LeFusionError("None of these patients was held out of the model's training; nothing can be compared.")
+    refused: list[str] = []
+
+    def drawer(shape_model: Any) -> Callable[..., lf.LesionMask]:
+        def draw(volume: lf.Volume, sphere: lf.ControlSphere, seed: int) -> lf.LesionMask:
+            try:
+                return lf.draw_lesion_mask(volume, sphere, shape_model, seed=seed, sampler=_sampler(options))
+            except LeFusionError as error:
+                refused.append(str(error))
+                return draw(volume, sphere, seed + 1)
+
+        return draw
+
+    drawers = {HANDCRAFTED: drawer(HANDCRAFTED), model.spec.name: drawer(model)}
+    summary = compare(sides[True], sides[False], drawers, options.seed, Path(options.output))
+    summary["refused and drawn with another seed"] = len(refused)
+    _reporter(options).say(json.dumps(summary, indent=1), summary=summary)
+
+
 EVALUATIONS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "texture": evaluate_texture,
     "groups": evaluate_groups,
+    "shapes": evaluate_shapes,
 }
 
 
@@ -237,7 +306,13 @@ def _sampler(options: argparse.Namespace) -> "lf.SamplerSpec":
     return lf.SamplerSpec(options.sampler, options.steps, options.jump_length, options.jump_n_sample, options.guidance)
 
 
-def _lesions(options: argparse.Namespace, volume: "lf.Volume", model: "Model") -> "list[lf.LesionMask]":
+def _lesions(
+    options: argparse.Namespace,
+    volume: "lf.Volume",
+    model: "Model",
+    reporter: Reporter,
+    cancel: Callable[[], bool],
+) -> "list[lf.LesionMask]":
     """The lesions asked for: a given mask, or shapes drawn from spheres."""
     if (options.mask is None) == (options.center is None):
         raise LeFusionError("Say where the lesion is: either --mask FILE, or --center R A S with --diameter MM.")
@@ -247,10 +322,27 @@ def _lesions(options: argparse.Namespace, volume: "lf.Volume", model: "Model") -
         return [lf.LesionMask.from_labels(labels, ijk_to_ras, {name: n for n, name in enumerate(classes, 1)})]
     for diameter in options.diameter or []:
         model.spec.check_diameter(diameter, volume.spacing_mm)
-    return _draw(options, volume, classes[0])
+    drawn_by = _mask_model(options.mask_model, model.spec)
+    return _draw(options, volume, drawn_by, classes[0], options.shape, reporter, cancel)
 
 
-def _draw(options: argparse.Namespace, volume: "lf.Volume", lesion_class: str) -> "list[lf.LesionMask]":
+def _mask_model(asked: str | None, spec: "ModelSpec") -> str:
+    """What draws the shape: the model asked for, else the bundled one of the same classes, else the hand."""
+    from .models.zoo import mask_model_for
+    from .synthesis.draw import HANDCRAFTED
+
+    return asked or mask_model_for(spec) or HANDCRAFTED
+
+
+def _draw(
+    options: argparse.Namespace,
+    volume: "lf.Volume",
+    mask_model: str,
+    lesion_class: str | None,
+    number: int,
+    reporter: Reporter,
+    cancel: Callable[[], bool],
+) -> "list[lf.LesionMask]":
     diameters = options.diameter or []
     if len(diameters) == 1:
         diameters = diameters * len(options.center)
@@ -261,23 +353,53 @@ def _draw(options: argparse.Namespace, volume: "lf.Volume", lesion_class: str) -
     boundary = _boundary(options, volume)
     return [
         lf.draw_lesion_mask(
-            volume, lf.ControlSphere(tuple(center), diameter), options.mask_model, boundary, options.seed, lesion_class
+            volume,
+            lf.ControlSphere(tuple(center), diameter),
+            mask_model,
+            boundary,
+            options.seed,
+            lesion_class,
+            number,
+            _ratings(options),
+            device=options.device,
+            progress=reporter.progress,
+            cancel=cancel,
         )
         for center, diameter in zip(options.center, diameters, strict=True)
     ]
 
 
+def _ratings(options: argparse.Namespace) -> dict[str, float]:
+    """`--rating NAME=1..5 ...`"""
+    ratings = {}
+    for text in options.rating or []:
+        name, _, value = text.partition("=")
+        try:
+            ratings[name] = float(value)
+        except ValueError:
+            raise LeFusionError(f"A rating is written NAME=NUMBER, such as sphericity=4; got {text!r}.") from None
+    return ratings
+
+
 def _boundary_file(options: argparse.Namespace) -> str | None:
-    """The file in `--boundary FILE` or `FILE:SEGMENT`."""
+    """The file in `--boundary FILE` or `FILE:SEGMENT`; None for no boundary or one that is built in."""
     if options.boundary is None or Path(options.boundary).exists():
         return options.boundary
+    from .synthesis.boundary import BUILT_IN
+
+    if options.boundary in BUILT_IN:
+        return None
     return options.boundary.rpartition(":")[0] or options.boundary
 
 
 def _boundary(options: argparse.Namespace, volume: "lf.Volume") -> "lf.LesionMask | None":
+    """The organ the lesions must stay in, found once for all of them."""
+    from .synthesis.boundary import boundary_mask
+
     file = _boundary_file(options)
     if file is None:
-        return None
+        array = boundary_mask(options.boundary, volume)
+        return None if array is None else lf.LesionMask(array, volume.ijk_to_ras, ("boundary",))
     segment = options.boundary[len(file) + 1 :] or None
     labels, ijk_to_ras, _ = lf.read_labels(file, segment)
     if not (labels > 0).any():

@@ -44,6 +44,16 @@ def model(tmp_path_factory):
     return str(save_model(tmp_path_factory.mktemp("model"), Denoiser(spec), card))
 
 
+@pytest.fixture(autouse=True)
+def shapes_by_hand(monkeypatch):
+    """The bundled mask model has its own tests; here shapes cost nothing unless a test says otherwise."""
+    from LeFusionLib.models import zoo
+    from LeFusionLib.synthesis import draw
+
+    monkeypatch.setattr(zoo, "mask_model_for", lambda spec: None)
+    monkeypatch.setattr(draw, "DIFFMASK", draw.HANDCRAFTED)
+
+
 @pytest.fixture
 def scan(tmp_path):
     """A small CT of lung with noise, 1 mm, in its own folder."""

@@ -16,7 +16,7 @@ from scipy.stats import wasserstein_distance
 from ..errors import LeFusionError
 from ..geometry import ControlSphere
 from ..lesion_mask import LesionMask
-from ..synthesis.shapes import largest_component
+from ..level_set import largest_pieces
 from ..volume import Volume
 from .shape_features import FEATURES, ShapeFeatures, lesion_of, shape_features
 from .shape_figure import features_figure, slices_figure, surfaces_figure
@@ -79,7 +79,7 @@ def evaluate_shapes(
 
 def real_shapes(masks: Masks) -> list[np.ndarray]:
     """The largest piece of every mask (D, H, W), where it has at least 8 voxels."""
-    pieces = [largest_component(np.asarray(mask, dtype=bool)) for mask in masks]
+    pieces = [largest_pieces(np.asarray(mask, dtype=bool)) for mask in masks]
     shapes = [piece for piece in pieces if np.count_nonzero(piece) >= LEAST_VOXELS]
     if len(shapes) < 2:
         raise LeFusionError(

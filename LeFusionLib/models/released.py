@@ -53,12 +53,12 @@ class ReleasedDenoiser(Denoiser):
         super().__init__(spec)
         self.schedule = schedule
 
-    def forward(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None, *rest: Any) -> Tensor:  # type: ignore[override]
+    def forward(self, x_t: Tensor, t: Tensor, condition: Tensor | None = None, *rest: Any, **named: Any) -> Tensor:
         """As `Denoiser`; without a condition the published code passes zeros and a last 1, not the null condition."""
         if condition is None and self.spec.condition_size:
             condition = torch.zeros(1, self.spec.condition_size, dtype=x_t.dtype, device=x_t.device)
             condition[:, -1] = 1
-        return super().forward(x_t, t, condition, *rest)
+        return super().forward(x_t, t, condition, *rest, **named)
 
 
 def load_released_checkpoint(path: str | Path, weights: str = "model") -> ReleasedDenoiser:

@@ -64,9 +64,7 @@ class ModelSpec:
             if given not in options:
                 raise unknown_name(kind, given, options)
         if (self.kind == "mask") != (self.mask is not None):
-            raise LeFusionError(
-                f"Models of kind 'mask', and only these, have a `mask`; not so '{self.name}'."
-            )
+            raise LeFusionError(f"Models of kind 'mask', and only these, have a `mask`; not so '{self.name}'.")
         if not self.classes or not self.patch_shapes:
             raise LeFusionError(f"Model '{self.name}' needs at least one class and one patch shape.")
         if self.dim % 8 or self.dim < 8:

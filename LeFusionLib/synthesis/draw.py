@@ -105,45 +105,53 @@ def _drawn_until_it_fits(
     drawer: Drawer, volume: Volume, sphere: ControlSphere, allowed: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
     """(L, D, H, W) bool."""
-    reachable_mm = min(sphere.diameter_mm, LesionMask(allowed, volume.ijk_to_ras).diameter_mm())
-    missed_mm = max(drawer.tolerance * reachable_mm, max(volume.spacing_mm))
+    room = _room(volume, sphere, allowed)
+    missed_mm = max(drawer.tolerance * room.diameter_mm, max(volume.spacing_mm))
     delivered = []
     for attempt in range(ATTEMPTS):
         shape = drawer.shape(sphere, rng)
-        if shape is None or not _near(shape.enclosing_sphere(), sphere):
+        if shape is None or not _near(shape.enclosing_sphere(), room):
             delivered.append("nothing of that size")
             continue
-        array, diameter_mm = _fitted(shape, volume, sphere, allowed, reachable_mm)
-        if abs(diameter_mm - reachable_mm) <= missed_mm:
+        array, diameter_mm = _fitted(shape, volume, room, allowed)
+        if abs(diameter_mm - room.diameter_mm) <= missed_mm:
             return array
         delivered.append(f"{diameter_mm:.1f} mm")
-        logger.info("attempt %d: %s instead of %.1f mm", attempt + 1, delivered[-1], reachable_mm)
+        logger.info("attempt %d: %s instead of %.1f mm", attempt + 1, delivered[-1], room.diameter_mm)
     raise LeFusionError(
         f"{ATTEMPTS} shapes were drawn in the sphere of {sphere.diameter_mm:g} mm at {sphere.center_ras}, and none met "
-        f"its size ({', '.join(delivered)}; {reachable_mm:.1f} mm are possible there). Take another seed, move the "
+        f"its size ({', '.join(delivered)}; {room.diameter_mm:.1f} mm are possible there). Take another seed, move the "
         "sphere further inside the boundary, or draw with the mask model 'handcrafted'."
     )
 
 
-def _near(own: ControlSphere, sphere: ControlSphere) -> bool:
+def _room(volume: Volume, sphere: ControlSphere, allowed: np.ndarray) -> ControlSphere:
+    """The sphere itself, or where a boundary cuts it, the smallest sphere around what is left."""
+    if np.array_equal(allowed, sphere.mask_on(volume)):
+        return sphere
+    left = LesionMask(allowed, volume.ijk_to_ras)
+    return ControlSphere(left.center_ras, min(sphere.diameter_mm, left.diameter_mm()))
+
+
+def _near(own: ControlSphere, room: ControlSphere) -> bool:
     """Has the shape kept to its sphere?"""
-    apart_mm = float(np.linalg.norm(np.subtract(own.center_ras, sphere.center_ras)))
-    most_mm = MOST_CORRECTED * sphere.diameter_mm
-    return apart_mm <= most_mm / 2 and abs(own.diameter_mm - sphere.diameter_mm) <= most_mm
+    apart_mm = float(np.linalg.norm(np.subtract(own.center_ras, room.center_ras)))
+    most_mm = MOST_CORRECTED * room.diameter_mm
+    return apart_mm <= most_mm / 2 and abs(own.diameter_mm - room.diameter_mm) <= most_mm
 
 
-def _fitted(
-    shape: LevelSet, volume: Volume, sphere: ControlSphere, allowed: np.ndarray, reachable_mm: float
-) -> tuple[np.ndarray, float]:
+def _fitted(shape: LevelSet, volume: Volume, room: ControlSphere, allowed: np.ndarray) -> tuple[np.ndarray, float]:
     """The shape on the volume's grid, scaled a little until its measured diameter is the one asked for; and that."""
     best: tuple[float, np.ndarray, float] | None = None
-    wanted_mm = sphere.diameter_mm
+    wanted_mm = room.diameter_mm
     for _ in range(FIT_ROUNDS):
-        array = shape.fitted_to(ControlSphere(sphere.center_ras, wanted_mm)).mask_on(volume, allowed, reachable_mm)
+        array = shape.fitted_to(ControlSphere(room.center_ras, wanted_mm)).mask_on(volume, allowed, room.diameter_mm)
         diameter_mm = LesionMask(np.any(array, axis=0), volume.ijk_to_ras).diameter_mm()
-        if best is None or abs(diameter_mm - reachable_mm) < best[0]:
-            best = abs(diameter_mm - reachable_mm), array, diameter_mm
-        low, high = (1 - MOST_CORRECTED) * sphere.diameter_mm, (1 + MOST_CORRECTED) * sphere.diameter_mm
-        wanted_mm = float(np.clip(wanted_mm * reachable_mm / diameter_mm, low, high))
+        if best is None or abs(diameter_mm - room.diameter_mm) < best[0]:
+            best = abs(diameter_mm - room.diameter_mm), array, diameter_mm
+        most = MOST_CORRECTED * room.diameter_mm
+        wanted_mm = float(
+            np.clip(wanted_mm * room.diameter_mm / diameter_mm, room.diameter_mm - most, room.diameter_mm + most)
+        )
     assert best is not None
     return best[1], best[2]

@@ -50,17 +50,30 @@ def read_shapes(folder: str | Path, spec: ModelSpec) -> list[ShapeCase]:
     return cases
 
 
-def _from_archive(file: Path, spec: ModelSpec) -> list[ShapeCase]:
-    """Consensus masks at equal spacing with the ratings of up to four readers; 0 is no such reader."""
+def read_masks(folder: Path) -> list[tuple[np.ndarray, str]]:
+    """The masks (D, H, W) bool of the archives in `folder`, as they are, with their patients."""
+    found = [
+        (mask, str(p)) for file in sorted(folder.glob(ARCHIVES)) for mask, p in zip(*_archived(file)[:2], strict=True)
+    ]
+    if not found:
+        raise LeFusionError(f"There are no archives {ARCHIVES} in the folder {folder.name}.")
+    return found
+
+
+def _archived(file: Path) -> tuple[np.ndarray, np.ndarray, np.lib.npyio.NpzFile]:
     archive = np.load(file)
     masks = np.unpackbits(archive["masks"], axis=1).reshape(-1, *archive["shape"]).astype(bool)
+    return masks, archive["patient_id"], archive
+
+
+def _from_archive(file: Path, spec: ModelSpec) -> list[ShapeCase]:
+    """Consensus masks at equal spacing with the ratings of up to four readers; 0 is no such reader."""
+    masks, patients, archive = _archived(file)
     matrix = np.diag([*archive["spacing_mm"][::-1].astype(float), 1.0])
     names = [str(name) for name in archive["rating_names"]]
     wanted = spec.mask.ratings if spec.mask is not None else ()
     cases = []
-    for mask, readers, patient, key in zip(
-        masks, archive["ratings"], archive["patient_id"], archive["nodule_key"], strict=True
-    ):
+    for mask, patient, readers, key in zip(masks, patients, archive["ratings"], archive["nodule_key"], strict=True):
         mask = largest_pieces(mask)
         if mask.sum() < MIN_VOXELS:
             continue
