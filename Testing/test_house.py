@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = ROOT / "LeFusionLib"
 FLOORS = {
     0: ["__init__", "errors", "progress", "config"],
-    1: ["volume", "geometry", "intensity", "lesion_mask", "texture", "io", "phantom"],
+    1: ["volume", "geometry", "intensity", "lesion_mask", "texture", "io", "lungs", "phantom"],
     2: ["diffusion"],
     3: ["models"],
     4: ["synthesis"],
