@@ -62,7 +62,8 @@ def mask_drawer(
             return LevelSet.of_occupancy(cleaned.astype(np.float32), zoomed_frame(frame))
         return LevelSet.of_occupancy((patch + 1) / 2, frame, mask.pieces or (1,) * len(keep))
 
-    return Drawer(spec.name, tuple(spec.classes[index] for index in keep), mask.diameter_tolerance, shape)
+    name = f"{spec.name}@{model.card.sha256[:8]}"
+    return Drawer(name, tuple(spec.classes[index] for index in keep), mask.diameter_tolerance, shape)
 
 
 def diffuse_shape(

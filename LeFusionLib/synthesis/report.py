@@ -93,6 +93,7 @@ def _rows(lesion: PlannedLesion, result: Volume, window: IntensityWindow) -> lis
             },
             "drawn_by": mask.drawn_by,
             "voxels": mask.voxels(name),
+            "slices": int(mask.array[mask.classes.index(name)].any(axis=(1, 2)).sum()),
             "volume_mm3": round(mask.volume_mm3(name), 3),
             "mean": {"value": round(float(values.mean()), 3), "unit": window.unit},
         }

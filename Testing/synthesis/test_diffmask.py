@@ -79,7 +79,7 @@ def test_the_shape_is_drawn_on_the_volumes_grid_as_large_as_asked_and_inside_the
     assert lesion.diameter_mm() == pytest.approx(10, abs=0.7)
     assert not (lesion.union & ~SPHERE.mask_on(volume)).any()
     assert lesion.volume_mm3() == pytest.approx(4 / 3 * np.pi * 125 * 0.42, rel=0.2)
-    assert (lesion.classes, lesion.sphere, lesion.drawn_by) == (("nodule",), SPHERE, "tiny")
+    assert (lesion.classes, lesion.sphere, lesion.drawn_by) == (("nodule",), SPHERE, "tiny@00000000")
 
 
 def test_the_axes_of_the_network_are_the_patients_in_any_storage(scan, artist):

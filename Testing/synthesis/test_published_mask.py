@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from LeFusionLib.errors import LeFusionError
-from LeFusionLib.geometry import PatchFrame, corners_kji, ras_from_kji
+from LeFusionLib.geometry import ControlSphere, PatchFrame, corners_kji, ras_from_kji
+from LeFusionLib.models.mask_spec import MaskSpec
 from LeFusionLib.synthesis.published_mask import (
     clean_up,
     published_ball,
@@ -182,3 +183,12 @@ def test_a_ball_keeps_its_place_and_its_diameter_to_a_voxel(diameter_mm, shift, 
 def test_a_patch_one_voxel_thin_has_no_zoomed_frame():
     with pytest.raises(LeFusionError, match="two voxels"):
         zoomed_frame(PatchFrame((1, 8, 8), np.eye(4)))
+
+
+@pytest.mark.parametrize("diameter_mm", [2.0, 7.8, 8.0, 20.0])
+def test_what_the_mask_model_is_shown_is_the_published_ball(diameter_mm):
+    mask, shape = MaskSpec(sphere_values=(255.0, 1.0), published=True), (32, 64, 64)
+    sphere = ControlSphere((7, -8, 9), diameter_mm)
+    shown = mask.channel(sphere, mask.frame(sphere, shape, (1.0, 1.0, 1.0)))
+    ball = published_ball(shape, np.array([16, 32, 32]), int(diameter_mm / 2))
+    assert np.array_equal(shown, published_sphere_channel(ball))
