@@ -34,18 +34,38 @@ def as_volume(slices: Tensor, batch: int) -> Tensor:
     return slices.permute(0, 2, 3, 1).unflatten(0, (batch, -1)).contiguous()
 
 
+class DepthConv(nn.Module):
+    """Each channel of (B, F, H, W, C) mixed with itself in the slices above and below; air beyond the ends.
+
+    With the in-plane convolution that follows it is a convolution in three dimensions, taken apart (Qiu et al. 2017,
+    P3D-A). It starts as the identity.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([0.0, 1.0, 0.0])[:, None].repeat(1, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        below, here, above = self.weight
+        mixed = x * here
+        mixed[:, 1:] += x[:, :-1] * below
+        mixed[:, :-1] += x[:, 1:] * above
+        return mixed
+
+
 class NormedConv(nn.Module):
-    """3x3 convolution, group norm over slices and pixels, scale and shift, SiLU."""
+    """3x3 convolution, group norm over slices and pixels, scale and shift, SiLU; `deep`: mixed along depth before."""
 
     groups = 8
 
-    def __init__(self, channels_in: int, channels_out: int):
+    def __init__(self, channels_in: int, channels_out: int, deep: bool = False):
         super().__init__()
+        self.depth = DepthConv(channels_in) if deep else nn.Identity()
         self.conv = SliceConv(channels_in, channels_out, 3, padding=1)
         self.norm = nn.GroupNorm(self.groups, channels_out)
 
     def forward(self, x: Tensor, scale_shift: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        x = self.conv(x)
+        x = self.conv(self.depth(x))
         b, f, h, w, c = x.shape
         # Depth is folded into height, so that the native channels-last kernel sees one image per volume.
         x = self.norm(x.view(b, f * h, w, c).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).view(b, f, h, w, c)
@@ -58,11 +78,11 @@ class NormedConv(nn.Module):
 class ResidualBlock(nn.Module):
     """Two normed convolutions and a short cut; time (and condition) scale and shift the first."""
 
-    def __init__(self, channels_in: int, channels_out: int, embedding_size: int | None):
+    def __init__(self, channels_in: int, channels_out: int, embedding_size: int | None, deep: bool = False):
         super().__init__()
         self.modulation = nn.Linear(embedding_size, 2 * channels_out) if embedding_size else None
-        self.first = NormedConv(channels_in, channels_out)
-        self.second = NormedConv(channels_out, channels_out)
+        self.first = NormedConv(channels_in, channels_out, deep)
+        self.second = NormedConv(channels_out, channels_out, deep)
         self.shortcut = nn.Linear(channels_in, channels_out) if channels_in != channels_out else nn.Identity()
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:

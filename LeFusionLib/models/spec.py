@@ -29,6 +29,7 @@ class ModelSpec:
     lesion's grey level also where there is almost only noise. A denoiser answers with the noise either way.
     condition_way, condition_scale: how the condition vector enters, see `UNet3D`: the histograms, or for a mask model
     the sphere's size and the ratings of the shape.
+    deep: convolutions reach into the neighbouring slices, see `UNet3D`.
     mask: what only a mask model has; None for one that makes tissue.
     """
 
@@ -48,6 +49,7 @@ class ModelSpec:
     prediction: str = "noise"
     timesteps: int = 300
     margin_mm: float = 2.0
+    deep: bool = False
     mask: MaskSpec | None = None
 
     def __post_init__(self) -> None:
@@ -124,6 +126,7 @@ class ModelSpec:
             "condition_size": self.condition_size,
             "condition_way": self.condition_way,
             "condition_scale": self.condition_scale,
+            "deep": self.deep,
         }
 
     def to_dict(self) -> dict[str, Any]:

@@ -16,6 +16,7 @@ class UNet3D(nn.Module):
     (the released weights), "cross_attention" lets every voxel attend to its entries (the paper's text).
     condition_scale: what the condition is multiplied by on its way in. A histogram's entries are about 1/16 where the
     time embedding's are about 1; unscaled, as published, it is long overheard in training.
+    deep: the convolutions of all blocks see the slices above and below too; else, as published, only attention does.
     """
 
     def __init__(
@@ -29,6 +30,7 @@ class UNet3D(nn.Module):
         condition_size: int = 0,
         condition_way: str = "concat",
         condition_scale: float = 1.0,
+        deep: bool = False,
     ):
         super().__init__()
         self.condition_scale = condition_scale
@@ -47,14 +49,14 @@ class UNet3D(nn.Module):
         for level, width in enumerate(widths):
             narrow, last = widths[max(level - 1, 0)], level == len(widths) - 1
             resample: nn.Module = nn.Identity() if last else SliceConv(width, width, 4, stride=2, padding=1)
-            self.down.append(Level(narrow, width, embedding, attention, attended, resample))
-        self.middle = Middle(widths[-1], embedding, attention)
+            self.down.append(Level(narrow, width, embedding, attention, attended, resample, deep))
+        self.middle = Middle(widths[-1], embedding, attention, deep)
         self.up = nn.ModuleList()
         for level in reversed(range(len(widths))):
             width, narrow, last = widths[level], widths[max(level - 1, 0)], level == 0
             resample = nn.Identity() if last else SliceUpsample(narrow)
-            self.up.append(Level(2 * width, narrow, embedding, attention, attended, resample))
-        self.last_block = ResidualBlock(2 * dim, dim, None)
+            self.up.append(Level(2 * width, narrow, embedding, attention, attended, resample, deep))
+        self.last_block = ResidualBlock(2 * dim, dim, None, deep)
         self.head = nn.Linear(dim, out_channels)
 
     def forward(
@@ -101,10 +103,11 @@ class Level(nn.Module):
         attention: tuple[int, int],
         attended: int,
         resample: nn.Module,
+        deep: bool,
     ):
         super().__init__()
-        self.block1 = ResidualBlock(channels_in, channels_out, embedding)
-        self.block2 = ResidualBlock(channels_out, channels_out, embedding)
+        self.block1 = ResidualBlock(channels_in, channels_out, embedding, deep)
+        self.block2 = ResidualBlock(channels_out, channels_out, embedding, deep)
         self.slice_attention = LinearSliceAttention(channels_out, *attention)
         self.condition_attention = ConditionAttention(channels_out, attended, *attention) if attended else None
         self.depth_attention = DepthAttention(channels_out, *attention)
@@ -120,12 +123,12 @@ class Level(nn.Module):
 class Middle(nn.Module):
     """The narrowest part: full attention within slices and along depth between two residual blocks."""
 
-    def __init__(self, channels: int, embedding: int, attention: tuple[int, int]):
+    def __init__(self, channels: int, embedding: int, attention: tuple[int, int], deep: bool):
         super().__init__()
-        self.block1 = ResidualBlock(channels, channels, embedding)
+        self.block1 = ResidualBlock(channels, channels, embedding, deep)
         self.slice_attention = SliceAttention(channels, *attention)
         self.depth_attention = DepthAttention(channels, *attention)
-        self.block2 = ResidualBlock(channels, channels, embedding)
+        self.block2 = ResidualBlock(channels, channels, embedding, deep)
 
     def forward(self, x: Tensor, embedding: Tensor, bias: Tensor) -> Tensor:
         x = self.depth_attention(self.slice_attention(self.block1(x, embedding)), bias)

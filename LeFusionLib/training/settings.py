@@ -105,6 +105,7 @@ _MASK = ModelSpec(
     heads=2,
     head_dim=16,
     prediction="velocity",
+    deep=True,
     mask=MaskSpec(
         sphere_voxels=17.0, ratings=("sphericity", "lobulation", "spiculation"), diameter_range_mm=(3.0, 32.0)
     ),
@@ -119,6 +120,7 @@ _PAPER_MASK = replace(
     heads=8,
     head_dim=32,
     prediction="noise",
+    deep=False,
     mask=MaskSpec(),
 )
 
@@ -151,7 +153,7 @@ PRESETS = {
     # Shapes for it: in the frame of their sphere, so that small and large lesions share what is learned.
     "lung-nodule-mask": TrainSettings(
         _MASK,
-        steps=2600,
+        steps=1600,
         batch_size=8,
         learning_rate=1e-3,
         lr_schedule="cosine",

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from LeFusionLib.models.blocks import DepthConv
 from LeFusionLib.models.released import load_released_checkpoint, rename
 from LeFusionLib.models.unet3d import UNet3D
 
@@ -186,3 +187,25 @@ def test_slices_talk_only_along_depth_and_pixels_only_within_slices_of_attention
         assert torch.allclose(stem[0][:, :-1], stem[1][:, :-1])
         after = [net.stem_attention(s, net.depth_bias(4)[None]) for s in stem]
     assert not torch.allclose(after[0][:, 0], after[1][:, 0])
+
+
+def test_mixing_along_depth_is_the_depthwise_convolution_of_three_slices():
+    mixing = DepthConv(3)
+    x = torch.randn(2, 5, 4, 4, 3)
+    assert torch.equal(mixing(x), x)  # it starts by changing nothing
+    with torch.no_grad():
+        mixing.weight.copy_(torch.randn(3, 3))
+    same = torch.nn.functional.conv3d(
+        x.permute(0, 4, 1, 2, 3), mixing.weight.t()[:, None, :, None, None], padding=(1, 0, 0), groups=3
+    )
+    assert torch.allclose(mixing(x), same.permute(0, 2, 3, 4, 1), atol=1e-6)
+
+
+def test_a_deep_network_starts_as_the_flat_one_and_then_sees_its_neighbours():
+    options = {"in_channels": 1, "out_channels": 1, "dim": 8, "dim_mults": (1, 2), "heads": 2, "head_dim": 8}
+    flat, deep = UNet3D(**options), UNet3D(**options, deep=True)
+    assert set(deep.load_state_dict(flat.state_dict(), strict=False).missing_keys) == {
+        name for name in deep.state_dict() if name.endswith(".depth.weight")
+    }
+    x, t = torch.randn(1, 1, 5, 8, 8), torch.tensor([7])
+    assert torch.allclose(deep(x, t), flat(x, t), atol=1e-6)
