@@ -35,7 +35,8 @@ class Host:
     def headless(cls, cache_folder: str | None = None) -> "Host":
         """A new scene with slicer-core alone (`pip install slicer-core`): no window, no application.
 
-        `cache_folder`: where .mrb files are unpacked; without one the scene saves .mrb files and cannot open them.
+        `close` it when done. `cache_folder`: where .mrb files are unpacked; without one the scene can save .mrb files
+        and not open them.
         """
         scene = slicer.vtkMRMLScene()
         app = slicer.vtkSlicerApplicationLogic()
@@ -65,5 +66,11 @@ class Host:
             remote.AddDataIOToScene()
             manager.SetMRMLApplicationLogic(app)
             manager.SetAndObserveDataIOManager(remote.GetDataIOManager())
-            kept += (remote, manager)
+            kept += (manager, remote)
         return cls(scene, logics["Volumes"], logics["Markups"], logics["Segmentations"], kept)
+
+    def close(self) -> None:
+        """Empty a headless scene and let its logics go, in an order that C++ survives; Python's own may crash."""
+        self.scene.Clear(True)
+        for logic in reversed(self.kept):
+            logic.SetMRMLScene(None)

@@ -49,9 +49,10 @@ def lesion_segmentation_node(
         node.CreateDefaultDisplayNodes()
         node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
         for number, mask in enumerate(lesions, start=1):
+            box = mask.bounding_box()
             for index, class_name in enumerate(mask.classes):
                 if mask.voxels(class_name):
-                    segment = _segment(mask.array[index], matrix)
+                    segment = _segment(mask.array[index][box], box, matrix)
                     segment.SetName(f"{class_name} {number}")
                     segment.SetColor(*CLASS_COLORS[index % len(CLASS_COLORS)])
                     segment.SetTag(segment.GetTerminologyEntryTagName(), terminology_entry(class_name))
@@ -62,12 +63,11 @@ def lesion_segmentation_node(
     return node
 
 
-def _segment(mask: np.ndarray, ijk_to_ras: np.ndarray) -> Any:
-    """A vtkSegment of the mask's voxels (D, H, W), kept only where they are."""
-    box = LesionMask(mask, ijk_to_ras).bounding_box()
-    voxels = np.ascontiguousarray(mask[box], dtype=np.uint8)
+def _segment(mask: np.ndarray, box: tuple[slice, slice, slice], ijk_to_ras: np.ndarray) -> Any:
+    """A vtkSegment of a mask (d, h, w) that fills `box` (k, j, i slices) of the volume's grid."""
     image = slicer.vtkOrientedImageData()
     image.SetExtent([edge for axis in reversed(box) for edge in (axis.start, axis.stop - 1)])
+    voxels = np.ascontiguousarray(mask, dtype=np.uint8)
     scalars = numpy_to_vtk(voxels.ravel(), deep=True, array_type=vtk.VTK_UNSIGNED_CHAR)
     scalars.SetName("ImageScalars")
     image.GetPointData().SetScalars(scalars)

@@ -1,7 +1,9 @@
 """The balls that show the control spheres: true circles in the slices, following their points."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakMethod
 
 import slicer
 import vtk
@@ -48,7 +50,7 @@ class SphereModels:
                 remove_node(model)
         events = slicer.vtkMRMLScene
         for event in (events.NodeAddedEvent, events.NodeRemovedEvent, events.EndCloseEvent, events.EndImportEvent):
-            self._scene_tags.append(self.scene.AddObserver(event, self._on_scene))
+            self._scene_tags.append(self.scene.AddObserver(event, _weak(self._on_scene)))
         self.refresh()
 
     def stop(self) -> None:
@@ -101,7 +103,7 @@ class SphereModels:
             slicer.vtkMRMLDisplayableNode.DisplayModifiedEvent,
             vtk.vtkCommand.ModifiedEvent,
         )
-        return [node.AddObserver(event, self._on_sphere) for event in events]
+        return [node.AddObserver(event, _weak(self._on_sphere)) for event in events]
 
     def _forget(self, sphere_id: str) -> None:
         followed = self._followed.pop(sphere_id)
@@ -141,6 +143,21 @@ class SphereModels:
         display.SetVisibility2D(True)
         display.SetSliceIntersectionThickness(2)
         return model
+
+
+def _weak(method: Any) -> Callable[[Any, str], None]:
+    """The method as an observer that does not keep its object alive.
+
+    A scene that holds us while we hold it would be torn down by Python's garbage collector in any order, which crashes.
+    """
+    found = WeakMethod(method)
+
+    def observer(caller: Any, event: str) -> None:
+        alive = found()
+        if alive is not None:
+            alive(caller, event)
+
+    return observer
 
 
 def _ball(center: tuple[float, ...], diameter_mm: float) -> Any:

@@ -15,6 +15,7 @@ import numpy as np
 from ..errors import LeFusionError
 from ..geometry import TIE_MM, ControlSphere
 from ..synthesis.chance import check_seed
+from .boundary import boundary_on
 from .host import Host
 from .transforms import matrix_between
 from .volumes import checked_scan, frame_matrix, shape_of, voxels_of_world, world_of_voxels, world_to_frame
@@ -157,15 +158,17 @@ def sphere_mask_in_world(node: Any, volume_node: Any) -> np.ndarray:
             return mask
 
 
-def drawing_boundary(node: Any, volume_node: Any, boundary: np.ndarray | None = None) -> np.ndarray | None:
-    """What `draw_lesion_mask` gets as boundary, so that a lesion stays within its sphere in the world.
+def drawing_boundary(node: Any, volume_node: Any, boundary: tuple[Any, str] | None = None) -> np.ndarray | None:
+    """What `draw_lesion_mask` gets as boundary for this sphere: (D, H, W) bool, or None for no boundary at all.
 
-    Under linear transforms the sphere itself sees to that, and `boundary` is given back as it is.
+    `boundary`: (segmentation node, segment ID) in which the lesion shall stay. Under a non-linear transform the sphere
+    of the world is part of it, since there the library's own ball is not quite that; under linear ones it is.
     """
-    if matrix_between(checked_scan(volume_node), None) is not None:
-        return boundary
-    ball = sphere_mask_in_world(node, volume_node)
-    allowed = ball if boundary is None else ball & boundary
+    if boundary is None and matrix_between(checked_scan(volume_node), None) is not None:
+        return None
+    allowed = sphere_mask_in_world(node, volume_node)
+    if boundary is not None:
+        allowed = boundary_on(volume_node, *boundary, within=allowed)
     if not allowed.any():
         raise LeFusionError(
             f"The sphere '{node.GetName()}' of {read_settings(node).diameter_mm:g} mm holds no voxel of the volume"

@@ -76,10 +76,12 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path):
-    pytest.importorskip("slicer", reason="slicer-core is not installed; `make test-scene` makes an environment with it")
+    pytest.importorskip("slicer", reason="slicer-core is not installed; `make test-scene` makes it an environment")
     from LeFusionLib.scene import Host
 
-    return Bench(Host.headless(str(tmp_path)))
+    host = Host.headless(str(tmp_path))
+    yield Bench(host)
+    host.close()
 
 
 def voxels(node):

@@ -21,9 +21,8 @@ def test_everything_has_its_default_and_reading_makes_one_node_only(bench, param
 
 
 def test_a_scene_saved_with_three_lesions_opens_with_all_of_them_editable(bench, parameters, tmp_path):
-    from LeFusionLib.scene import (
-        Host, Parameters, SphereModels, SphereSettings, add_sphere, center_world, read_settings, write_settings,
-    )  # fmt: skip
+    from LeFusionLib.scene import Host, Parameters, SphereModels, SphereSettings
+    from LeFusionLib.scene.spheres import add_sphere, center_world, read_settings, write_settings
 
     models = SphereModels(bench.host)
     models.start()

@@ -81,7 +81,7 @@ def test_the_result_has_the_new_voxels_the_scans_type_and_look_and_no_tie_to_its
     before, after = volume_from_node(scan).array, volume_from_node(node).array
     assert after.dtype == before.dtype
     assert (after[2:5, 3:6, 4:7] == 1).all() and (after != before).sum() <= 27 + 3
-    assert {n for n in node.GetAttributeNames()} == {"Mine", "LeFusion.Synthetic", "LeFusion.Report"}
+    assert set(node.GetAttributeNames()) == {"Mine", "LeFusion.Synthetic", "LeFusion.Report"}
     assert node.GetAttribute("LeFusion.Synthetic") == "1"
     assert report_of(node) == REPORT and report_of(scan) is None
     assert node.GetName() == "CT with lesion (synthetic)"
@@ -215,6 +215,16 @@ def test_what_cannot_be_shown_leaves_the_scene_as_it_was(bench):
     bench.scene.Clear(False)
     with pytest.raises(LeFusionError, match="The volume was removed, or the scene closed"):
         find_node(bench.scene, node_id, "volume")
+
+
+def test_the_file_that_slicer_writes_says_synthetic(bench, job, tmp_path):
+    import slicer
+
+    storage = slicer.vtkMRMLNRRDStorageNode()
+    bench.scene.AddNode(storage)
+    storage.SetFileName(str(tmp_path / "result.nrrd"))
+    assert storage.WriteData(job(bench.scan()).volume_node)
+    assert b"LeFusion.Synthetic:=1" in (tmp_path / "result.nrrd").read_bytes()[:4000]
 
 
 def test_a_result_survives_a_saved_scene(bench, job, tmp_path):

@@ -27,7 +27,7 @@ def test_the_voxels_of_a_sphere_are_those_within_its_radius_in_the_world(bench, 
     scan = bench.scan("oblique", parent)
     kji = np.indices((9, 12, 14)).reshape(3, -1).T
     world = np.array([bench.world_of_voxel(scan, index) for index in kji])
-    for center, diameter_mm in [((4, 5, 6), 11.0), ((0, 11, 13), 14.0), ((7, 2, 9), 40.0)]:
+    for center, diameter_mm in [((4, 5, 6), 11.3), ((0, 11, 13), 14.1), ((7, 2, 9), 40.7)]:
         center_world = bench.world_of_voxel(scan, center)
         sphere = add(center_world, diameter_mm=diameter_mm)
         expected = (np.linalg.norm(world - center_world, axis=1) <= diameter_mm / 2).reshape(9, 12, 14)
@@ -48,22 +48,32 @@ def test_under_linear_transforms_a_sphere_is_the_librarys_own_ball(bench, add, g
     assert drawing_boundary(sphere, scan) is None
 
 
-@pytest.mark.parametrize("parent", NON_LINEAR)
-def test_a_lesion_drawn_under_a_bend_stays_in_the_sphere_of_the_world_and_in_the_boundary(bench, add, parent):
-    from LeFusionLib import draw_lesion_mask
-    from LeFusionLib.scene import control_sphere_of, drawing_boundary, sphere_mask_in_world, volume_from_node
+@pytest.mark.parametrize("parent", PARENTS)
+def test_a_drawn_lesion_stays_in_the_sphere_of_the_world_and_in_the_boundary(bench, add, parent):
+    from LeFusionLib import LesionMask, draw_lesion_mask
+    from LeFusionLib.scene import (
+        control_sphere_of,
+        drawing_boundary,
+        lesion_segmentation_node,
+        sphere_mask_in_world,
+        volume_from_node,
+    )
 
     scan = bench.scan("oblique", parent)
     sphere = add(bench.world_of_voxel(scan, (4, 5, 6)), diameter_mm=16)
     boundary = np.zeros((9, 12, 14), dtype=bool)
     boundary[:, :, :8] = True
-    lesion = draw_lesion_mask(
-        volume_from_node(scan), control_sphere_of(sphere, scan), boundary=drawing_boundary(sphere, scan, boundary)
-    )
-    assert not (lesion.union & ~(sphere_mask_in_world(sphere, scan) & boundary)).any()
-    assert lesion.union[4, 5, 6]
+    volume = volume_from_node(scan)
+    organ = lesion_segmentation_node(bench.host, scan, [LesionMask(boundary, volume.ijk_to_ras)], "organ")
+    allowed = drawing_boundary(sphere, scan, (organ, "nodule_1"))
+    assert (allowed == sphere_mask_in_world(sphere, scan) & boundary).all()
+    if parent in NON_LINEAR:
+        assert (drawing_boundary(sphere, scan) == sphere_mask_in_world(sphere, scan)).all()
+    lesion = draw_lesion_mask(volume, control_sphere_of(sphere, scan), boundary=allowed)
+    assert not (lesion.union & ~allowed).any() and lesion.union[4, 5, 6]
+    beyond = add(bench.world_of_voxel(scan, (4, 5, 13)), diameter_mm=5)
     with pytest.raises(LeFusionError, match="holds no voxel of the volume inside the boundary"):
-        drawing_boundary(sphere, scan, ~boundary & False)
+        drawing_boundary(beyond, scan, (organ, "nodule_1"))
 
 
 def test_a_sphere_under_a_transform_of_its_own_is_where_it_is_seen(bench, add):
@@ -165,7 +175,6 @@ def test_the_ball_follows_point_transform_and_diameter(bench, add):
 def test_balls_come_and_go_with_their_spheres_and_leave_nothing(bench, add):
     from LeFusionLib.scene import SphereModels
 
-    before = bench.nodes()
     models = SphereModels(bench.host)
     models.start()
     spheres = [add((n, 0, 0)) for n in range(3)]

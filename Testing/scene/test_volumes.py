@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from LeFusionLib import LeFusionError
 from LeFusionLib.geometry import kji_from_ras, ras_from_kji
@@ -33,6 +36,21 @@ def test_a_point_of_the_world_meets_the_same_voxel_in_the_node_and_in_the_volume
     world = np.array([bench.world_of_voxel(node, kji) for kji in SOME_KJI])
     met = kji_from_ras(volume_from_node(node).ijk_to_ras, world_to_frame(world, node))
     assert np.allclose(met, SOME_KJI, atol=1e-9 if parent in ("none", "linear") else 0.01)
+
+
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(own=arrays(float, (3, 4), elements=st.floats(-5, 5)), parent=arrays(float, (3, 4), elements=st.floats(-5, 5)))
+def test_any_grid_under_any_linear_transform_lies_where_vtk_says(bench, own, parent):
+    from LeFusionLib.scene import volume_from_node
+    from LeFusionLib.scene.transforms import to_vtk
+
+    own, parent = (np.vstack([matrix, (0, 0, 0, 1)]) for matrix in (own, parent))
+    assume(min(abs(np.linalg.det(own)), abs(np.linalg.det(parent))) > 0.1)
+    node = bench.scan("oblique", "linear")
+    node.SetIJKToRASMatrix(to_vtk(own))
+    node.GetParentTransformNode().SetMatrixTransformToParent(to_vtk(parent))
+    expected = [bench.world_of_voxel(node, kji) for kji in SOME_KJI]
+    assert np.allclose(ras_from_kji(volume_from_node(node).ijk_to_ras, SOME_KJI), expected, atol=1e-6)
 
 
 def test_a_tilted_gantry_is_read_with_its_true_shear(bench):
