@@ -62,6 +62,8 @@ def add_sphere(host: Host, settings: SphereSettings, center_world: Any = None, n
     write_settings(node, settings)
     host.scene.AddNode(node)
     node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    display.SetSnapMode(display.SnapModeUnconstrained)  # else a point dragged in 3D sticks to skin, or its own ball
     if center_world is not None:
         node.AddControlPointWorld(*[float(mm) for mm in center_world])
     return node

@@ -8,7 +8,8 @@ import pytest
 from LeFusionLib import LeFusionError, LesionMask
 
 PARENTS = ["none", "linear", "tilted gantry", "bent, then moved", "registered"]
-REPORT = {"model": {"name": "toy"}, "seed": 7, "input": {"sha256": "0" * 64}, "lesions": []}
+NAME = 'CT; 3:1 50 % "Größe"'  # what XML and MRML set apart
+REPORT = {"model": {"name": "toy"}, "seed": 7, "input": {"sha256": "0" * 64, "name": NAME}, "lesions": []}
 
 
 def two_lesions(volume):
