@@ -20,12 +20,12 @@ ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = ROOT / "LeFusionLib"
 FLOORS = {
     0: ["__init__", "errors", "progress", "config"],
-    1: ["volume", "geometry", "intensity", "lesion_mask", "level_set", "texture", "io", "phantom", "lungs"],
+    1: ["volume", "geometry", "intensity", "lesion_mask", "level_set", "texture", "terminology", "io", "phantom", "lungs"],
     2: ["diffusion"],
     3: ["models"],
     4: ["synthesis"],
-    5: ["training", "evaluation", "baselines"],  # wings: each on its own over floors 0 to 4
-    6: ["scene", "worker", "commands"],
+    5: ["training", "evaluation", "baselines", "scene"],  # wings: each on its own over floors 0 to 4
+    6: ["worker", "commands"],
     7: ["app", "cli", "__main__"],
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}

@@ -14,6 +14,7 @@ from .. import __version__
 from ..errors import LeFusionError
 from ..io import check_output, output_suffix, write_segmentation, write_volume
 from ..lesion_mask import LesionMask
+from ..terminology import terminology_entry
 from ..volume import Volume
 
 CLASS_COLORS = ((0.90, 0.35, 0.25), (0.25, 0.60, 0.90), (0.95, 0.75, 0.20), (0.45, 0.75, 0.35))
@@ -43,7 +44,12 @@ class SynthesisResult:
         check_output(paths, [*inputs, *filter(None, [self.original.source])], overwrite)
         marks = synthetic_marks(self.report)
         segments = [
-            {"name": name, "label": number, "color": CLASS_COLORS[(number - 1) % len(CLASS_COLORS)]}
+            {
+                "name": name,
+                "label": number,
+                "color": CLASS_COLORS[(number - 1) % len(CLASS_COLORS)],
+                "terminology": terminology_entry(name),
+            }
             for number, name in enumerate(self.lesion_mask.classes, start=1)
         ]
         try:

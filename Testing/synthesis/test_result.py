@@ -45,6 +45,7 @@ def test_in_every_format_the_headers_say_synthetic(result, tmp_path, image_forma
     content = gzip.decompress(image.read_bytes()) if image_format == ".nii.gz" else image.read_bytes()
     for header in (content[:4000] + content[-4000:], segmentation.read_bytes()[:4000]):
         assert b"synthetic" in header and b"LeFusion" in header
+    assert b"SCT^55641003^Infarct" in segmentation.read_bytes()[:4000]
     assert np.array_equal(read_volume(image).array, result.volume.array)
 
 

@@ -1,0 +1,196 @@
+"""Control spheres in the scene: a list of one point, and on the same node what is to grow there.
+
+Diameter, class, texture and seed are attributes of the node, so that a saved scene brings them back, and a sphere that
+is copied or deleted takes them along. Each sphere has its own; the ball that is shown is `SphereModels`' business.
+"""
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ..errors import LeFusionError
+from ..geometry import TIE_MM, ControlSphere
+from ..synthesis.chance import check_seed
+from .boundary import boundary_on
+from .host import Host
+from .transforms import matrix_between
+from .volumes import checked_scan, frame_matrix, shape_of, voxels_of_world, world_of_voxels, world_to_frame
+
+logger = logging.getLogger(__name__)
+
+SPHERE = "LeFusion.ControlSphere"  # attribute that tells our point lists from the user's
+DIAMETER, CLASS, TEXTURE, SEED = "LeFusion.DiameterMm", "LeFusion.Class", "LeFusion.Texture", "LeFusion.Seed"
+STORED: dict[str, tuple[str, Callable[[str], Any]]] = {  # attribute: field of SphereSettings, how it is read
+    DIAMETER: ("diameter_mm", float),
+    CLASS: ("lesion_class", str),
+    TEXTURE: ("texture", lambda text: json.loads(text) if text.startswith("[") else text),
+    SEED: ("seed", int),
+}
+SURFACE_POINTS = 200  # asked on a ball's surface for the voxels it can reach
+
+
+@dataclass(frozen=True)
+class SphereSettings:
+    """What grows in a sphere: `diameter_mm` in the world, lesion class, texture (a preset's name, "random" or 16
+    numbers) and seed. Whether the model knows class and texture is for the job to say."""
+
+    diameter_mm: float = 10.0
+    lesion_class: str = "nodule"
+    texture: str | tuple[float, ...] = "random"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.texture, str):
+            object.__setattr__(self, "texture", tuple(float(weight) for weight in self.texture))
+        if not (isinstance(self.diameter_mm, int | float) and 0 < self.diameter_mm < float("inf")):
+            raise LeFusionError(f"A sphere's diameter must be above 0 mm; got {self.diameter_mm!r}.")
+        object.__setattr__(self, "seed", check_seed(self.seed))
+
+
+def add_sphere(host: Host, settings: SphereSettings, center_world: Any = None, name: str = "Lesion") -> Any:
+    """A new sphere (vtkMRMLMarkupsFiducialNode); without `center_world` (R, A, S) in mm it waits to be placed."""
+    node = host.scene.CreateNodeByClass("vtkMRMLMarkupsFiducialNode")
+    node.UnRegister(None)  # that call hands over a reference, Python has its own
+    node.SetName(host.scene.GenerateUniqueName(name))
+    node.SetAttribute(SPHERE, "1")  # before it is added, so that who waits for spheres knows it
+    node.SetMaximumNumberOfControlPoints(1)
+    node.SetControlPointLabelFormat("%N")
+    write_settings(node, settings)
+    host.scene.AddNode(node)
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    display.SetSnapMode(display.SnapModeUnconstrained)  # else a point dragged in 3D sticks to skin, or its own ball
+    if center_world is not None:
+        node.AddControlPointWorld(*[float(mm) for mm in center_world])
+    return node
+
+
+def place_with_mouse(host: Host, node: Any) -> None:
+    """The next click in a view places the sphere's point."""
+    host.markups.SetActiveList(node)
+    host.markups.StartPlaceMode(False)
+
+
+def is_sphere(node: Any) -> bool:
+    """Is this one of our spheres?"""
+    return node is not None and node.IsA("vtkMRMLMarkupsFiducialNode") and node.GetAttribute(SPHERE) == "1"
+
+
+def read_settings(node: Any) -> SphereSettings:
+    """What grows in the sphere; an attribute that is missing or makes no sense counts as not set."""
+    settings = SphereSettings()
+    for attribute, (field, parse) in STORED.items():
+        text = node.GetAttribute(attribute)
+        if text:
+            changed: dict[str, Any] = {}
+            try:
+                changed[field] = parse(text)
+                settings = replace(settings, **changed)
+            except (ValueError, TypeError, LeFusionError):
+                logger.warning("%s: %s = %r makes no sense and is not used", node.GetName(), attribute, text)
+    return settings
+
+
+def write_settings(node: Any, settings: SphereSettings) -> None:
+    """Set what grows in the sphere."""
+    texture = settings.texture if isinstance(settings.texture, str) else json.dumps(settings.texture)
+    was_modified = node.StartModify()
+    node.SetAttribute(DIAMETER, repr(float(settings.diameter_mm)))
+    node.SetAttribute(CLASS, settings.lesion_class)
+    node.SetAttribute(TEXTURE, texture)
+    node.SetAttribute(SEED, str(settings.seed))
+    node.EndModify(was_modified)
+
+
+def center_world(node: Any) -> tuple[float, float, float]:
+    """The sphere's point (R, A, S) in mm of the world; an error if there is none yet, or more than one."""
+    if node is None or node.GetScene() is None:
+        raise LeFusionError("The sphere was removed from the scene. Place a new one.")
+    if not node.IsA("vtkMRMLMarkupsFiducialNode"):
+        raise LeFusionError(f"'{node.GetName()}' is no point list. Choose a sphere, or place a new one.")
+    defined = node.GetNumberOfDefinedControlPoints()
+    if defined != 1:
+        remedy = "Keep one, and make a sphere for each other." if defined else "Press Place and click into the volume."
+        raise LeFusionError(f"'{node.GetName()}' has {defined} points; a sphere has one. {remedy}")
+    states = [node.GetNthControlPointPositionStatus(n) for n in range(node.GetNumberOfControlPoints())]
+    point = [0.0, 0.0, 0.0]
+    node.GetNthControlPointPositionWorld(states.index(node.PositionDefined), point)
+    return point[0], point[1], point[2]
+
+
+def control_sphere_of(node: Any, volume_node: Any) -> ControlSphere:
+    """The sphere in the frame in which `volume_from_node` reads the volume; the world, under linear transforms.
+
+    Under a non-linear one its centre meets the right voxel, and its diameter is in the millimetres of that frame,
+    which are the world's to the extent that the transform is affine. `sphere_mask_in_world` has no such reserve.
+    """
+    frame_point = world_to_frame(np.array([center_world(node)]), checked_scan(volume_node))[0]
+    return ControlSphere(tuple(frame_point), read_settings(node).diameter_mm)
+
+
+def sphere_mask_in_world(node: Any, volume_node: Any) -> np.ndarray:
+    """(D, H, W) bool: the voxels whose centre lies within the sphere, measured in the world's millimetres.
+
+    Equal to `control_sphere_of(node, volume_node).mask_on(volume)` under linear transforms. May be empty.
+    """
+    center = np.array(center_world(node))
+    radius_mm = read_settings(node).diameter_mm / 2
+    if matrix_between(checked_scan(volume_node), None) is not None:
+        grid = _Grid(shape_of(volume_node), frame_matrix(volume_node))
+        return ControlSphere(tuple(center), 2 * radius_mm).mask_on(grid)
+    shape = np.array(shape_of(volume_node))
+    mask = np.zeros(shape, dtype=bool)
+    reached = voxels_of_world(center + radius_mm * np.vstack([np.zeros(3), _directions()]), volume_node)
+    low, high = np.floor(reached.min(axis=0)).astype(int), np.ceil(reached.max(axis=0)).astype(int)
+    while True:
+        low, high = np.clip(low - 2, 0, shape), np.clip(high + 3, 0, shape)  # `high` is one behind the last
+        if (low >= high).any():
+            return mask
+        kji = np.indices(high - low).reshape(3, -1).T + low
+        distance_mm = np.linalg.norm(world_of_voxels(kji, volume_node) - center, axis=1)
+        inside = kji[distance_mm <= radius_mm + TIE_MM]
+        mask[tuple(inside.T)] = True
+        # A voxel on the box's face, short of the volume's own: the ball bulges further between the points asked.
+        cut = ((inside == low) & (low > 0)).any() or ((inside == high - 1) & (high < shape)).any()
+        if not cut:
+            return mask
+
+
+def drawing_boundary(node: Any, volume_node: Any, boundary: tuple[Any, str] | None = None) -> np.ndarray | None:
+    """What `draw_lesion_mask` gets as boundary for this sphere: (D, H, W) bool, or None for no boundary at all.
+
+    `boundary`: (segmentation node, segment ID) in which the lesion shall stay. Under a non-linear transform the sphere
+    of the world is part of it, since there the library's own ball is not quite that; under linear ones it is.
+    """
+    if boundary is None and matrix_between(checked_scan(volume_node), None) is not None:
+        return None
+    allowed = sphere_mask_in_world(node, volume_node)
+    if boundary is not None:
+        allowed = boundary_on(volume_node, *boundary, within=allowed)
+    if not allowed.any():
+        raise LeFusionError(
+            f"The sphere '{node.GetName()}' of {read_settings(node).diameter_mm:g} mm holds no voxel of the volume"
+            + ("." if boundary is None else " inside the boundary.")
+            + " Move it, or make it larger."
+        )
+    return allowed
+
+
+@dataclass(frozen=True, eq=False)
+class _Grid:
+    shape: tuple[int, int, int]
+    ijk_to_ras: np.ndarray
+
+
+def _directions() -> np.ndarray:
+    """Unit vectors (SURFACE_POINTS, 3) spread evenly: a spiral from pole to pole, each a golden angle on."""
+    z = np.linspace(-1, 1, SURFACE_POINTS)
+    angle = np.arange(SURFACE_POINTS) * np.pi * (3 - 5**0.5)
+    across = np.sqrt(1 - z**2)
+    return np.column_stack([across * np.cos(angle), across * np.sin(angle), z])
+
+
