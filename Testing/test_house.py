@@ -20,7 +20,18 @@ ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = ROOT / "LeFusionLib"
 FLOORS = {
     0: ["__init__", "errors", "progress", "config"],
-    1: ["volume", "geometry", "intensity", "lesion_mask", "level_set", "texture", "terminology", "io", "phantom", "lungs"],
+    1: [
+        "volume",
+        "geometry",
+        "intensity",
+        "lesion_mask",
+        "level_set",
+        "texture",
+        "terminology",
+        "io",
+        "phantom",
+        "lungs",
+    ],
     2: ["diffusion"],
     3: ["models"],
     4: ["synthesis"],

@@ -192,5 +192,3 @@ def _directions() -> np.ndarray:
     angle = np.arange(SURFACE_POINTS) * np.pi * (3 - 5**0.5)
     across = np.sqrt(1 - z**2)
     return np.column_stack([across * np.cos(angle), across * np.sin(angle), z])
-
-
