@@ -101,12 +101,14 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("evaluate", "measure a model; tables as CSV and JSON, pictures")
     sub.add_argument(
         "what",
-        choices=("texture", "groups", "shapes"),
+        choices=("texture", "groups", "shapes", "spheres"),
         help="texture: every preset at the same sites of normal tissue; groups: the texture groups of a training set; "
-        "shapes: real, hand-crafted and drawn shapes of held-out patients",
+        "shapes: real, hand-crafted and drawn shapes of held-out patients; spheres: diameters asked and delivered",
     )
     sub.add_argument(
-        "--data", required=True, help="texture: folder with NAME_ct.* and NAME_lungs.*; groups: training cases"
+        "--data",
+        required=True,
+        help="texture, spheres: folder with NAME_ct.* and NAME_lungs.*; groups, shapes: training cases",
     )
     sub.add_argument("--sites", type=int, default=5, help="sites per scan (default: 5)")
     _seed(sub)

@@ -254,10 +254,30 @@ def evaluate_shapes(options: argparse.Namespace) -> None:
     _reporter(options).say(json.dumps(summary, indent=1), summary=summary)
 
 
+def evaluate_spheres(options: argparse.Namespace) -> None:
+    """Diameters asked for against delivered, in an organ of real scans."""
+    from .evaluation.sphere_control import sphere_control, summarize
+    from .evaluation.texture_control import write_tables
+    from .io import check_output
+    from .synthesis.diffmask import open_mask_model
+    from .synthesis.draw import DIFFMASK, HANDCRAFTED
+
+    stem = Path(options.output)
+    check_output([stem.with_suffix(suffix) for suffix in (".csv", ".json")], [], options.overwrite)
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    named = options.model or DIFFMASK
+    model = named if named == HANDCRAFTED else open_mask_model(named, options.device)
+    rows = sphere_control(model, Path(options.data), options.sites, options.seed)
+    summary = summarize(rows)
+    write_tables(rows, summary, stem)
+    _reporter(options).say(json.dumps(summary, indent=1), summary=summary)
+
+
 EVALUATIONS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "texture": evaluate_texture,
     "groups": evaluate_groups,
     "shapes": evaluate_shapes,
+    "spheres": evaluate_spheres,
 }
 
 

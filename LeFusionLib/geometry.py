@@ -133,13 +133,13 @@ class ControlSphere:
     def mask_on(self, volume: Grid) -> np.ndarray:
         """(D, H, W) bool: the voxels whose centre lies within the radius, measured in the world."""
         mask = np.zeros(volume.shape, dtype=bool)
-        box, inside = self._mask_in_box(volume)
+        box, inside = self.mask_in_box(volume)
         mask[box] = inside
         return mask
 
     def slices_met(self, volume: Grid) -> int:
         """Number of slices along D in which the sphere has a voxel; few slices make a coarse lesion."""
-        return int(self._mask_in_box(volume)[1].any(axis=(1, 2)).sum())
+        return int(self.mask_in_box(volume)[1].any(axis=(1, 2)).sum())
 
     def check_inside(self, volume: Grid) -> None:
         """Refuse a centre outside the volume, and a sphere narrower than a voxel or between all voxel centres."""
@@ -164,7 +164,7 @@ class ControlSphere:
                 f"The smallest possible diameter there is {math.ceil(smallest_mm * 100) / 100:.2f} mm."
             )
 
-    def _mask_in_box(self, volume: Grid) -> tuple[tuple[slice, slice, slice], np.ndarray]:
+    def mask_in_box(self, volume: Grid) -> tuple[tuple[slice, slice, slice], np.ndarray]:
         """The box of voxels (k, j, i slices) that can be inside the sphere, and which of them are (d, h, w)."""
         axes = volume.ijk_to_ras[:3, 2::-1]  # one voxel step along k, j, i as columns, in mm
         center = kji_from_ras(volume.ijk_to_ras, np.array(self.center_ras))[0]
@@ -259,6 +259,13 @@ class PatchFrame:
             if (needed_mm <= (np.array(shape) - 1) * probe.spacing_mm).all():
                 return cls.around(lesion, shape, spacing_mm)
         return cls.around(lesion, shapes[-1], spacing_mm)
+
+    @classmethod
+    def of_box(cls, grid: Grid, box: tuple[slice, slice, slice]) -> "PatchFrame":
+        """The part of a grid within `box` (k, j, i slices), voxel for voxel."""
+        start = [axis.start for axis in box]
+        matrix = _matrix(grid.ijk_to_ras[:3, :3], ras_from_kji(grid.ijk_to_ras, np.array(start))[0])
+        return cls(tuple(axis.stop - axis.start for axis in box), matrix)  # type: ignore[arg-type]
 
     def extract(self, volume: Volume) -> np.ndarray:
         """Grey values (d, h, w) float32: linear between voxels, the nearest voxel's value beyond the border.

@@ -149,8 +149,8 @@ def summarize(rows: Sequence[Row]) -> dict[str, object]:
     }
 
 
-def write_tables(rows: Sequence[Row], summary: dict[str, object], stem: Path) -> list[Path]:
-    """`stem`.csv, one line per lesion, and `stem`.json, the summary."""
+def write_tables(rows: Sequence[Any], summary: dict[str, object], stem: Path) -> list[Path]:
+    """`stem`.csv, one line per row (a dataclass), and `stem`.json, the summary."""
     table, short = stem.with_suffix(".csv"), stem.with_suffix(".json")
     with atomic_write(table) as temporary, Path(temporary).open("w", newline="") as stream:
         writer = csv.DictWriter(stream, list(asdict(rows[0])))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import LeFusionError
-from ..geometry import ControlSphere
+from ..geometry import ControlSphere, PatchFrame
 from ..lesion_mask import LesionMask
 from ..level_set import LevelSet
 from ..volume import Volume
@@ -74,7 +74,9 @@ def draw_lesion_mask(
     if isinstance(number, bool) or not isinstance(number, int) or number < 0:
         raise LeFusionError(f"The shape's number is 0, 1, 2, ...; got {number!r}.")
     inside = boundary_mask(boundary, volume)
-    allowed = sphere.mask_on(volume) if inside is None else sphere.mask_on(volume) & inside
+    box, allowed = sphere.mask_in_box(volume)
+    if inside is not None:
+        allowed &= inside[box]
     if not allowed.any():
         raise LeFusionError(
             f"The sphere of {sphere.diameter_mm:g} mm at {sphere.center_ras} holds no voxel"
@@ -90,7 +92,9 @@ def draw_lesion_mask(
         opened.spec.check_diameter(sphere.diameter_mm, volume.spacing_mm)
         drawer = mask_drawer(opened, volume, inside, lesion_class, ratings or {}, sampler, progress, cancel)
     rng = place_generator(seed, sphere.center_ras).spawn(number + 1)[number]
-    array = _drawn_until_it_fits(drawer, volume, sphere, allowed, rng)
+    drawn = _drawn_until_it_fits(drawer, PatchFrame.of_box(volume, box), sphere, allowed, rng)
+    array = np.zeros((len(drawn), *volume.shape), dtype=bool)
+    array[(slice(None), *box)] = drawn
     return LesionMask(array, volume.ijk_to_ras, drawer.classes, sphere=sphere, drawn_by=drawer.name)
 
 
@@ -102,18 +106,18 @@ def handcrafted_drawer(lesion_class: str | None = None, ratings: Mapping[str, fl
 
 
 def _drawn_until_it_fits(
-    drawer: Drawer, volume: Volume, sphere: ControlSphere, allowed: np.ndarray, rng: np.random.Generator
+    drawer: Drawer, grid: PatchFrame, sphere: ControlSphere, allowed: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """(L, D, H, W) bool."""
-    room = _room(volume, sphere, allowed)
-    missed_mm = max(drawer.tolerance * room.diameter_mm, max(volume.spacing_mm))
+    """(L, d, h, w) bool on `grid`, the box of the volume that holds the sphere; within `allowed` (d, h, w)."""
+    room = _room(grid, sphere, allowed)
+    missed_mm = max(drawer.tolerance * room.diameter_mm, max(grid.spacing_mm))
     delivered = []
     for attempt in range(ATTEMPTS):
         shape = drawer.shape(sphere, rng)
         if shape is None or not _near(shape.enclosing_sphere(), room):
             delivered.append("nothing of that size")
             continue
-        array, diameter_mm = _fitted(shape, volume, room, allowed)
+        array, diameter_mm = _fitted(shape, grid, room, allowed)
         if abs(diameter_mm - room.diameter_mm) <= missed_mm:
             return array
         delivered.append(f"{diameter_mm:.1f} mm")
@@ -125,11 +129,11 @@ def _drawn_until_it_fits(
     )
 
 
-def _room(volume: Volume, sphere: ControlSphere, allowed: np.ndarray) -> ControlSphere:
+def _room(grid: PatchFrame, sphere: ControlSphere, allowed: np.ndarray) -> ControlSphere:
     """The sphere itself, or where a boundary cuts it, the smallest sphere around what is left."""
-    if np.array_equal(allowed, sphere.mask_on(volume)):
+    if np.array_equal(allowed, sphere.mask_on(grid)):
         return sphere
-    left = LesionMask(allowed, volume.ijk_to_ras)
+    left = LesionMask(allowed, grid.ijk_to_ras)
     return ControlSphere(left.center_ras, min(sphere.diameter_mm, left.diameter_mm()))
 
 
@@ -140,13 +144,13 @@ def _near(own: ControlSphere, room: ControlSphere) -> bool:
     return apart_mm <= most_mm / 2 and abs(own.diameter_mm - room.diameter_mm) <= most_mm
 
 
-def _fitted(shape: LevelSet, volume: Volume, room: ControlSphere, allowed: np.ndarray) -> tuple[np.ndarray, float]:
-    """The shape on the volume's grid, scaled a little until its measured diameter is the one asked for; and that."""
+def _fitted(shape: LevelSet, grid: PatchFrame, room: ControlSphere, allowed: np.ndarray) -> tuple[np.ndarray, float]:
+    """The shape on the grid, scaled a little until its measured diameter is the one asked for; and that."""
     best: tuple[float, np.ndarray, float] | None = None
     wanted_mm = room.diameter_mm
     for _ in range(FIT_ROUNDS):
-        array = shape.fitted_to(ControlSphere(room.center_ras, wanted_mm)).mask_on(volume, allowed, room.diameter_mm)
-        diameter_mm = LesionMask(np.any(array, axis=0), volume.ijk_to_ras).diameter_mm()
+        array = shape.fitted_to(ControlSphere(room.center_ras, wanted_mm)).mask_on(grid, allowed, room.diameter_mm)
+        diameter_mm = LesionMask(np.any(array, axis=0), grid.ijk_to_ras).diameter_mm()
         if best is None or abs(diameter_mm - room.diameter_mm) < best[0]:
             best = abs(diameter_mm - room.diameter_mm), array, diameter_mm
         most = MOST_CORRECTED * room.diameter_mm
