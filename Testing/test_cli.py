@@ -108,6 +108,42 @@ def test_a_given_mask_and_an_exemplar_texture(scan, model, tmp_path):
     assert asked[1] > 0.6  # lung at -850 +- 30 HU falls into the second bin, -912.5 to -825, to four fifths
 
 
+def test_several_shapes_to_choose_from_and_each_can_be_painted(scan, model, tmp_path, capsys):
+    target = tmp_path / "shapes" / "mask.seg.nrrd"
+    assert run("draw-mask", scan, *CENTER, "--diameter", 8, "--count", 3, "-o", target) == 0
+    files = [target.with_name(f"mask-{n}.seg.nrrd") for n in range(3)]
+    labels = [lf.read_labels(file)[0] for file in files]
+    assert len({mask.tobytes() for mask in labels}) == 3
+    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == [str(file) for file in files]
+    words = ["synthesize", scan, *CENTER, "--diameter", 8, "--shape", 2, "--model", model, "-o", tmp_path / "out"]
+    assert run(*words) == 0
+    assert (lf.read_labels(tmp_path / "out" / "scan.seg.nrrd")[0] == labels[2]).all()
+    assert run("draw-mask", scan, *CENTER, "--diameter", 8, "--count", 2, "-o", target) == 2  # they are there already
+    assert run("draw-mask", scan, *CENTER, "--diameter", 8, "--count", 0, "-o", tmp_path / "none.nrrd") == 2
+
+
+def test_a_boundary_file_keeps_the_lesion_in_and_an_empty_or_foreign_one_is_refused(scan, model, tmp_path, capsys):
+    volume = lf.read_volume(scan)
+    half = np.zeros(volume.shape, np.uint8)
+    half[:, :, 16:] = 1
+    lf.write_volume(lf.Volume(half, volume.ijk_to_ras), tmp_path / "half.nii.gz")
+    words = ["synthesize", scan, *CENTER, "--diameter", 8, "--model", model]
+    assert run(*words, "--boundary", tmp_path / "half.nii.gz", "-o", tmp_path / "out") == 0
+    assert not lf.read_labels(tmp_path / "out" / "scan.seg.nrrd")[0][half == 0].any()
+    lf.write_volume(lf.Volume(half * 0, volume.ijk_to_ras), tmp_path / "empty.nii.gz")
+    lf.write_volume(lf.Volume(half[:-1], volume.ijk_to_ras), tmp_path / "other.nii.gz")
+    lf.write_volume(lf.Volume(1 - half, volume.ijk_to_ras), tmp_path / "elsewhere.nii.gz")
+    far = ["synthesize", scan, "--center", "-16", "-10", "12", "--diameter", 6, "--model", model]
+    for line, name, says in (
+        (words, "empty", "is empty"),
+        (words, "other", "different grids"),
+        (far, "elsewhere", "no voxel inside the boundary"),
+    ):
+        assert run(*line, "--boundary", tmp_path / f"{name}.nii.gz", "-o", tmp_path / "none") == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and says in error and not (tmp_path / "none").exists()
+
+
 def test_progress_json_is_one_object_per_line(scan, model, tmp_path, capsys):
     run("synthesize", scan, *CENTER, "--diameter", 8, "--model", model, "-o", tmp_path / "out", "--progress", "json")
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -142,12 +178,17 @@ def test_several_spheres_make_several_lesions(scan, model, tmp_path):
         (["{scan}", *CENTER, "--diameter", "8", "--device", "gpu"], "no device 'gpu'"),
         (["{scan}", *CENTER, "--diameter", "8", "--mask-model", "handcraft"], "Did you mean 'handcrafted'"),
         (["{scan}", *CENTER, "--diameter", "8", "--boundary", "nowhere.nii.gz"], "no file"),
+        (["{scan}", *CENTER, "--diameter", "8", "--boundary", "lung"], "--boundary FILE"),
+        (["{scan}", *CENTER, "--diameter", "8", "--mask-model", "{model}"], "makes tissue"),
+        (["{scan}", *CENTER, "--diameter", "8", "--rating", "sphericity=5"], "cannot be steered by ratings"),
+        (["{scan}", *CENTER, "--diameter", "8", "--rating", "round"], "NAME=NUMBER"),
+        (["{scan}", *CENTER, "--diameter", "8", "--shape", "-1"], "whole number from 0"),
         (["{scan}", "--mask", "{scan}"], "It may be an image"),
         (["{scan}", *CENTER, "--diameter", "eight"], "invalid float value"),
     ],
 )
 def test_a_mistake_is_one_clear_line_with_status_2_and_nothing_written(scan, model, tmp_path, capsys, words, says):
-    words = [word.format(scan=scan) for word in words]
+    words = [word.format(scan=scan, model=model) for word in words]
     assert run("synthesize", *words, "--model", model, "-o", tmp_path / "out") == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and says in error and "Traceback" not in error
