@@ -182,6 +182,8 @@ def train(options: argparse.Namespace) -> None:
 
 def evaluate(options: argparse.Namespace) -> None:
     """`lefusion evaluate`: tables and pictures about a model or its training data."""
+    if options.data is None and options.what != "ratings":
+        raise LeFusionError(f"`lefusion evaluate {options.what}` needs a folder: --data DIR (see --help).")
     EVALUATIONS[options.what](options)
 
 
@@ -273,11 +275,29 @@ def evaluate_spheres(options: argparse.Namespace) -> None:
     _reporter(options).say(json.dumps(summary, indent=1), summary=summary)
 
 
+def evaluate_ratings(options: argparse.Namespace) -> None:
+    """Shapes of the same seeds with each rating low and high."""
+    from .evaluation.rating_control import rating_control, summarize
+    from .evaluation.texture_control import write_tables
+    from .io import check_output
+    from .synthesis.diffmask import open_mask_model
+    from .synthesis.draw import DIFFMASK
+
+    stem = Path(options.output)
+    check_output([stem.with_suffix(suffix) for suffix in (".csv", ".json")], [], options.overwrite)
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    rows = rating_control(open_mask_model(options.model or DIFFMASK, options.device), options.sites, options.seed)
+    summary = summarize(rows)
+    write_tables(rows, summary, stem)
+    _reporter(options).say(json.dumps(summary, indent=1), summary=summary)
+
+
 EVALUATIONS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "texture": evaluate_texture,
     "groups": evaluate_groups,
     "shapes": evaluate_shapes,
     "spheres": evaluate_spheres,
+    "ratings": evaluate_ratings,
 }
 
 

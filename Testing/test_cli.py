@@ -264,3 +264,8 @@ def test_help_needs_no_torch(tmp_path):
     code = "import sys; from LeFusionLib.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
     code += "sys.exit('torch' in sys.modules or 'scipy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=root, stdout=subprocess.DEVNULL).returncode == 0
+
+
+def test_an_evaluation_without_its_data_says_so(tmp_path, capsys):
+    assert run("evaluate", "texture", "-o", tmp_path / "t") == 2
+    assert "needs a folder: --data DIR" in capsys.readouterr().err and not list(tmp_path.iterdir())
