@@ -32,8 +32,8 @@ class Row:
 def rating_control(
     model: Model, shapes: int, seed: int = 0, diameters_mm: tuple[float, float] = (8.0, 24.0)
 ) -> list[Row]:
-    """Draw `shapes` spheres of random size on a grid of 1 mm, once by chance and with every rating of the model at 1 and
-    at 5. A seed has the same noise in all of them."""
+    """Draw in `shapes` spheres of random size on a grid of 1 mm: by chance, and with every rating of the model at 1 and
+    at 5. A seed has the same noise each time."""
     assert model.spec.mask is not None
     sizes = np.random.default_rng(seed).uniform(*diameters_mm, shapes)
     settings = [(CHANCE, 0.0)] + [(name, value) for name in model.spec.mask.ratings for value in (1.0, 5.0)]
@@ -52,8 +52,8 @@ def rating_control(
 
 
 def summarize(rows: Sequence[Row]) -> dict[str, object]:
-    """Means at each setting; and per rating how each measure goes from 1 to 5: the mean difference between shapes of the
-    same seed in standard deviations of those drawn by chance, and the share of seeds in which it rose."""
+    """Means at each setting; and per rating how each measure goes from 1 to 5: the mean difference between shapes of
+    one seed in standard deviations of those drawn by chance, and the share of seeds in which it rose."""
 
     def column(rating: str, value: float, measure: str) -> np.ndarray:
         return np.array([getattr(row, measure) for row in rows if (row.rating, row.value) == (rating, value)], float)
