@@ -1,5 +1,7 @@
 """What only a GPU can show: the same bytes alone and in company, and agreement with the processor."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -38,3 +40,11 @@ def test_the_gpu_makes_what_the_processor_makes_to_a_few_grey_values(cuda, scan)
     here = lf.synthesize(volume, lesions[0], cuda, "solid", seed=3).volume.array
     there = lf.synthesize(volume, lesions[0], lf.load_model("lung-nodule", "cpu"), "solid", seed=3).volume.array
     assert np.abs(here.astype(int) - there)[lesions[0].union].max() < 20
+
+
+def test_a_shape_drawn_on_the_gpu_is_the_same_every_time_and_nearly_the_processors(cuda, scan):
+    volume, lesions = scan
+    draw = partial(lf.draw_lesion_mask, volume, lesions[0].sphere, seed=1)
+    first, again, there = draw(device="cuda").union, draw(device="cuda").union, draw(device="cpu").union
+    assert np.array_equal(first, again)
+    assert 2 * (first & there).sum() / (first.sum() + there.sum()) > 0.97

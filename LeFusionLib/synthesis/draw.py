@@ -29,6 +29,7 @@ DIFFMASK = "lung-nodule-mask"
 ATTEMPTS = 6  # before a sphere is refused
 MOST_CORRECTED = 0.3  # of the sphere's size; a shape that must be moved or scaled more has missed it
 FIT_ROUNDS = 3
+FEW_SLICES = 3
 TOLERANCE = 0.15  # of the diameter, for shapes without a model that says otherwise
 
 
@@ -83,6 +84,12 @@ def draw_lesion_mask(
             + (" of the volume." if inside is None else " inside the boundary.")
             + " Move it, or make it larger."
         )
+    slices = int(allowed.any(axis=(1, 2)).sum())
+    if slices < FEW_SLICES:
+        logger.warning(
+            "The sphere of %g mm meets few slices (%d of %.3g mm): the lesion will be coarse.",
+            sphere.diameter_mm, slices, volume.spacing_mm[0],
+        )  # fmt: skip
     if model == HANDCRAFTED:
         drawer = handcrafted_drawer(lesion_class, ratings)
     else:

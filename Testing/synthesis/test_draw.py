@@ -10,6 +10,7 @@ from LeFusionLib.geometry import ControlSphere
 from LeFusionLib.lesion_mask import LesionMask
 from LeFusionLib.synthesis.draw import draw_lesion_mask
 from LeFusionLib.synthesis.synthesize import synthesize
+from LeFusionLib.volume import Volume
 
 by_hand = partial(draw_lesion_mask, model="handcrafted")
 MIDDLE = ControlSphere((-22.0, -22.0, 10.0), 9.0)  # voxel (k, j, i) = (10, 22, 22) of the scan
@@ -101,3 +102,10 @@ def test_near_a_wall_the_room_that_is_left_is_what_counts(scan):
     thin[:, :, 21:23] = True  # two voxels of the sphere's nine
     lesion = by_hand(volume, MIDDLE, boundary=thin, seed=3)
     assert not (lesion.union & ~thin).any() and lesion.diameter_mm() == pytest.approx(9.2, rel=0.2)
+
+
+def test_a_sphere_in_few_thick_slices_is_drawn_and_the_slices_are_told(caplog):
+    thick = Volume(np.zeros((6, 40, 40), np.int16), np.diag([-1.0, -1.0, 8.0, 1.0]))
+    lesion = by_hand(thick, ControlSphere((-20, -20, 16), 14.0))
+    assert lesion.union.any(axis=(1, 2)).sum() == 1
+    assert "meets few slices (1 of 8 mm)" in caplog.text
