@@ -15,7 +15,6 @@ from ..level_set import LevelSet
 from ..volume import Volume
 from .boundary import Boundary, boundary_mask
 from .chance import place_generator
-from .shapes import handcrafted_shape
 
 if TYPE_CHECKING:
     from ..models.sampler_spec import SamplerSpec
@@ -72,8 +71,7 @@ def draw_lesion_mask(
     voxel of the boundary, too large for the model, or cannot be met; `Cancelled` within one evaluation.
     """
     sphere.check_inside(volume)
-    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-        raise LeFusionError(f"The shape's number is 0, 1, 2, ...; got {number!r}.")
+    check_number(number)
     inside = boundary_mask(boundary, volume)
     box, allowed = sphere.mask_in_box(volume)
     if inside is not None:
@@ -105,10 +103,18 @@ def draw_lesion_mask(
     return LesionMask(array, volume.ijk_to_ras, drawer.classes, sphere=sphere, drawn_by=drawer.name)
 
 
+def check_number(number: object) -> None:
+    """Which of a seed's shapes is meant: 0, 1, 2, ..."""
+    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        raise LeFusionError(f"The shape's number is 0, 1, 2, ...; got {number!r}.")
+
+
 def handcrafted_drawer(lesion_class: str | None = None, ratings: Mapping[str, float] | None = None) -> Drawer:
     """Shapes made by hand, of any one class."""
     if ratings:
         raise LeFusionError("Hand-crafted shapes cannot be steered by ratings; choose a mask model for that.")
+    from .shapes import handcrafted_shape  # needs scipy, which a program that only asks may lack
+
     return Drawer(HANDCRAFTED, (lesion_class or "nodule",), TOLERANCE, handcrafted_shape)
 
 
