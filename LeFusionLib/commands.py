@@ -30,7 +30,7 @@ def synthesize(options: argparse.Namespace) -> None:
     volume = lf.read_volume(options.volume)
     clock.lap("read")
     models = cache(lf.load_model)
-    model = _load_model(options, models)
+    model = load_model(options, models)
     clock.lap("model")
     inputs = [options.volume, *filter(None, [options.mask, _boundary_file(options)]), *(options.texture_from or [])]
     stem = Path(options.output) / volume.name
@@ -40,12 +40,12 @@ def synthesize(options: argparse.Namespace) -> None:
     if (options.mask is None) == (options.center is None):
         raise LeFusionError("Say where the lesion is: either --mask FILE, or --center R A S with --diameter MM.")
     texture = _texture(options, model)
-    reporter = _reporter(options)
+    reporter = reporter_of(options)
     with Interrupt() as cancel:
         if options.mask is not None:
             lesion = _given_mask(options.mask, model.spec)
             seed, progress = options.seed, reporter.progress
-            result = lf.synthesize(volume, lesion, model, texture, _sampler(options), seed, progress, cancel)
+            result = lf.synthesize(volume, lesion, model, texture, sampler_of(options), seed, progress, cancel)
         else:
             request, boundary = _request(options, texture), _given_boundary(options)
             result = lf.run_request(volume, request, boundary, reporter.progress, cancel, models)
@@ -74,17 +74,17 @@ def demo(options: argparse.Namespace) -> None:
     volume, lungs = chest_phantom()
     clock.lap("make the phantom")
     models = cache(lf.load_model)
-    texture = _texture(options, _load_model(options, models))
+    texture = _texture(options, load_model(options, models))
     clock.lap("model")
     site = tuple(lung_sites(volume, lungs, options.diameter)[0])
     request = lf.SynthesisRequest(
         (lf.LesionRequest(site, options.diameter, texture),),
         options.model,
-        sampler=_sampler(options),
+        sampler=sampler_of(options),
         device=options.device,
         seed=options.seed,
     )
-    reporter = _reporter(options)
+    reporter = reporter_of(options)
     with Interrupt() as cancel:
         result = lf.run_request(volume, request, None, reporter.progress, cancel, models)
         clock.add(result.report["seconds"])
@@ -107,7 +107,7 @@ def draw_mask(options: argparse.Namespace) -> None:
     check_output(targets, [options.volume, *filter(None, [_boundary_file(options)])], options.overwrite)
     volume = lf.read_volume(options.volume)
     lesions, mask_model, boundary = _lesions(options), options.mask_model or DIFFMASK, _given_boundary(options)
-    reporter, models = _reporter(options), cache(lf.load_model)
+    reporter, models = reporter_of(options), cache(lf.load_model)
     masks = []
     with Interrupt() as cancel:
         for number in range(options.shape, options.shape + options.count):
@@ -179,7 +179,7 @@ def convert(options: argparse.Namespace) -> None:
     check_output([target / CARD, target / WEIGHTS], [source], options.overwrite)
     denoiser = load_released_checkpoint(source)
     save_model(target, denoiser, published_card(denoiser, file_sha256(source)), dtype="float32")
-    _reporter(options).say(f"{target}: {denoiser.spec.kind} model, classes {', '.join(denoiser.spec.classes)}")
+    reporter_of(options).say(f"{target}: {denoiser.spec.kind} model, classes {', '.join(denoiser.spec.classes)}")
 
 
 def train(options: argparse.Namespace) -> None:
@@ -206,121 +206,9 @@ def evaluate(options: argparse.Namespace) -> None:
     """`lefusion evaluate`: tables and pictures about a model or its training data."""
     if options.data is None and options.what != "ratings":
         raise LeFusionError(f"`lefusion evaluate {options.what}` needs a folder: --data DIR (see --help).")
+    from .evaluations import EVALUATIONS
+
     EVALUATIONS[options.what](options)
-
-
-def evaluate_texture(options: argparse.Namespace) -> None:
-    """Asked against delivered, at the same sites of real scans."""
-    from .evaluation.texture_control import summarize, texture_control, write_tables
-    from .io import check_output
-
-    stem = Path(options.output)
-    wanted = [stem.with_suffix(suffix) for suffix in (".csv", ".json", ".png")]
-    check_output(wanted, [], options.overwrite)
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    rows = texture_control(
-        _load_model(options), Path(options.data), options.sites, options.seed, _sampler(options), picture=wanted[2]
-    )
-    summary = summarize(rows)
-    write_tables(rows, summary, stem)
-    _reporter(options).say(json.dumps(summary, indent=1), summary=summary)
-
-
-def evaluate_groups(options: argparse.Namespace) -> None:
-    """The texture groups of a training set, one picture for each class of the model."""
-    from .io import check_output
-    from .training.cases import read_cases
-    from .training.group_figure import group_figure
-
-    model = _load_model(options)
-    pictures = {name: Path(f"{options.output}-{name}.png") for name in model.textures}
-    check_output(list(pictures.values()), [], options.overwrite)
-    cases = read_cases(options.data, model.spec)
-    for name, picture in pictures.items():
-        channel = model.spec.classes.index(name)
-        sizes = group_figure(cases, channel, list(model.textures[name]), picture, options.seed)
-        _reporter(options).say(f"{picture}: {sizes}", groups=sizes)
-
-
-def evaluate_shapes(options: argparse.Namespace) -> None:
-    """Real shapes of held-out patients, hand-crafted and drawn ones compared: distributions, variety, copying, size."""
-    from .evaluation.mask_shapes import evaluate_shapes as compare
-    from .evaluation.mask_shapes import lesion_of
-    from .synthesis.diffmask import open_mask_model
-    from .synthesis.draw import DIFFMASK, HANDCRAFTED
-    from .training.shape_cases import read_masks
-    from .training.train import patient_hash
-
-    model = open_mask_model(options.model or DIFFMASK, options.device)
-    held_out = model.card.training.get("held_out_patients_sha256", ())
-    low, high = (model.spec.mask and model.spec.mask.diameter_range_mm) or (0.0, float("inf"))
-    sides: dict[bool, list[Any]] = {True: [], False: []}
-    for mask, patient in read_masks(Path(options.data)):
-        if low <= lesion_of(mask, (1.0, 1.0, 1.0)).diameter_mm() <= high:
-            sides[patient_hash(patient) in held_out].append(mask)
-    if not sides[True]:
-        raise LeFusionError("None of these patients was held out of the model's training; nothing can be compared.")
-    refused: list[str] = []
-
-    def drawer(shape_model: Any) -> Callable[..., lf.LesionMask]:
-        def draw(volume: lf.Volume, sphere: lf.ControlSphere, seed: int) -> lf.LesionMask:
-            try:
-                return lf.draw_lesion_mask(volume, sphere, shape_model, seed=seed, sampler=_sampler(options))
-            except LeFusionError as error:
-                refused.append(str(error))
-                return draw(volume, sphere, seed + 1)
-
-        return draw
-
-    drawers = {HANDCRAFTED: drawer(HANDCRAFTED), model.spec.name: drawer(model)}
-    summary = compare(sides[True], sides[False], drawers, options.seed, Path(options.output))
-    summary["refused and drawn with another seed"] = len(refused)
-    _reporter(options).say(json.dumps(summary, indent=1), summary=summary)
-
-
-def evaluate_spheres(options: argparse.Namespace) -> None:
-    """Diameters asked for against delivered, in an organ of real scans."""
-    from .evaluation.sphere_control import sphere_control, summarize
-    from .evaluation.texture_control import write_tables
-    from .io import check_output
-    from .synthesis.diffmask import open_mask_model
-    from .synthesis.draw import DIFFMASK, HANDCRAFTED
-
-    stem = Path(options.output)
-    check_output([stem.with_suffix(suffix) for suffix in (".csv", ".json")], [], options.overwrite)
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    named = options.model or DIFFMASK
-    model = named if named == HANDCRAFTED else open_mask_model(named, options.device)
-    rows = sphere_control(model, Path(options.data), options.sites, options.seed)
-    summary = summarize(rows)
-    write_tables(rows, summary, stem)
-    _reporter(options).say(json.dumps(summary, indent=1), summary=summary)
-
-
-def evaluate_ratings(options: argparse.Namespace) -> None:
-    """Shapes of the same seeds with each rating low and high."""
-    from .evaluation.rating_control import rating_control, summarize
-    from .evaluation.texture_control import write_tables
-    from .io import check_output
-    from .synthesis.diffmask import open_mask_model
-    from .synthesis.draw import DIFFMASK
-
-    stem = Path(options.output)
-    check_output([stem.with_suffix(suffix) for suffix in (".csv", ".json")], [], options.overwrite)
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    rows = rating_control(open_mask_model(options.model or DIFFMASK, options.device), options.sites, options.seed)
-    summary = summarize(rows)
-    write_tables(rows, summary, stem)
-    _reporter(options).say(json.dumps(summary, indent=1), summary=summary)
-
-
-EVALUATIONS: Mapping[str, Callable[[argparse.Namespace], None]] = {
-    "texture": evaluate_texture,
-    "groups": evaluate_groups,
-    "shapes": evaluate_shapes,
-    "spheres": evaluate_spheres,
-    "ratings": evaluate_ratings,
-}
 
 
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {
@@ -334,17 +222,17 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {
 }
 
 
-def _load_model(options: argparse.Namespace, models: "Callable[[str, str], Model] | None" = None) -> "Model":
+def load_model(options: argparse.Namespace, models: "Callable[[str, str], Model] | None" = None) -> "Model":
     from .models.zoo import default_model
 
     return (models or lf.load_model)(options.model or default_model(), options.device)
 
 
-def _reporter(options: argparse.Namespace) -> Reporter:
+def reporter_of(options: argparse.Namespace) -> Reporter:
     return Reporter("quiet" if options.quiet else options.progress)
 
 
-def _sampler(options: argparse.Namespace) -> "lf.SamplerSpec":
+def sampler_of(options: argparse.Namespace) -> "lf.SamplerSpec":
     return lf.SamplerSpec(options.sampler, options.steps, options.jump_length, options.jump_n_sample, options.guidance)
 
 
@@ -359,7 +247,7 @@ def _request(options: argparse.Namespace, texture: Any) -> "lf.SynthesisRequest"
         options.model,
         options.mask_model,
         _built_in_boundary(options),
-        _sampler(options),
+        sampler_of(options),
         options.device,
         options.seed,
     )

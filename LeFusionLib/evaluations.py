@@ -1,0 +1,126 @@
+"""What each `lefusion evaluate` does: measure a model, write tables and pictures."""
+
+import argparse
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import LeFusionLib as lf
+
+from .commands import load_model, reporter_of, sampler_of
+from .errors import LeFusionError
+
+
+def evaluate_texture(options: argparse.Namespace) -> None:
+    """Asked against delivered, at the same sites of real scans."""
+    from .evaluation.texture_control import summarize, texture_control, write_tables
+    from .io import check_output
+
+    stem = Path(options.output)
+    wanted = [stem.with_suffix(suffix) for suffix in (".csv", ".json", ".png")]
+    check_output(wanted, [], options.overwrite)
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    rows = texture_control(
+        load_model(options), Path(options.data), options.sites, options.seed, sampler_of(options), picture=wanted[2]
+    )
+    summary = summarize(rows)
+    write_tables(rows, summary, stem)
+    reporter_of(options).say(json.dumps(summary, indent=1), summary=summary)
+
+
+def evaluate_groups(options: argparse.Namespace) -> None:
+    """The texture groups of a training set, one picture for each class of the model."""
+    from .io import check_output
+    from .training.cases import read_cases
+    from .training.group_figure import group_figure
+
+    model = load_model(options)
+    pictures = {name: Path(f"{options.output}-{name}.png") for name in model.textures}
+    check_output(list(pictures.values()), [], options.overwrite)
+    cases = read_cases(options.data, model.spec)
+    for name, picture in pictures.items():
+        channel = model.spec.classes.index(name)
+        sizes = group_figure(cases, channel, list(model.textures[name]), picture, options.seed)
+        reporter_of(options).say(f"{picture}: {sizes}", groups=sizes)
+
+
+def evaluate_shapes(options: argparse.Namespace) -> None:
+    """Real shapes of held-out patients, hand-crafted and drawn ones compared: distributions, variety, copying, size."""
+    from .evaluation.mask_shapes import evaluate_shapes as compare
+    from .evaluation.mask_shapes import lesion_of
+    from .synthesis.diffmask import open_mask_model
+    from .synthesis.draw import DIFFMASK, HANDCRAFTED
+    from .training.shape_cases import read_masks
+    from .training.train import patient_hash
+
+    model = open_mask_model(options.model or DIFFMASK, options.device)
+    held_out = model.card.training.get("held_out_patients_sha256", ())
+    low, high = (model.spec.mask and model.spec.mask.diameter_range_mm) or (0.0, float("inf"))
+    sides: dict[bool, list[Any]] = {True: [], False: []}
+    for mask, patient in read_masks(Path(options.data)):
+        if low <= lesion_of(mask, (1.0, 1.0, 1.0)).diameter_mm() <= high:
+            sides[patient_hash(patient) in held_out].append(mask)
+    if not sides[True]:
+        raise LeFusionError("None of these patients was held out of the model's training; nothing can be compared.")
+    refused: list[str] = []
+
+    def drawer(shape_model: Any) -> Callable[..., lf.LesionMask]:
+        def draw(volume: lf.Volume, sphere: lf.ControlSphere, seed: int) -> lf.LesionMask:
+            try:
+                return lf.draw_lesion_mask(volume, sphere, shape_model, seed=seed, sampler=sampler_of(options))
+            except LeFusionError as error:
+                refused.append(str(error))
+                return draw(volume, sphere, seed + 1)
+
+        return draw
+
+    drawers = {HANDCRAFTED: drawer(HANDCRAFTED), model.spec.name: drawer(model)}
+    summary = compare(sides[True], sides[False], drawers, options.seed, Path(options.output))
+    summary["refused and drawn with another seed"] = len(refused)
+    reporter_of(options).say(json.dumps(summary, indent=1), summary=summary)
+
+
+def evaluate_spheres(options: argparse.Namespace) -> None:
+    """Diameters asked for against delivered, in an organ of real scans."""
+    from .evaluation.sphere_control import sphere_control, summarize
+    from .evaluation.texture_control import write_tables
+    from .io import check_output
+    from .synthesis.diffmask import open_mask_model
+    from .synthesis.draw import DIFFMASK, HANDCRAFTED
+
+    stem = Path(options.output)
+    check_output([stem.with_suffix(suffix) for suffix in (".csv", ".json")], [], options.overwrite)
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    named = options.model or DIFFMASK
+    model = named if named == HANDCRAFTED else open_mask_model(named, options.device)
+    rows = sphere_control(model, Path(options.data), options.sites, options.seed)
+    summary = summarize(rows)
+    write_tables(rows, summary, stem)
+    reporter_of(options).say(json.dumps(summary, indent=1), summary=summary)
+
+
+def evaluate_ratings(options: argparse.Namespace) -> None:
+    """Shapes of the same seeds with each rating low and high."""
+    from .evaluation.rating_control import rating_control, summarize
+    from .evaluation.texture_control import write_tables
+    from .io import check_output
+    from .synthesis.diffmask import open_mask_model
+    from .synthesis.draw import DIFFMASK
+
+    stem = Path(options.output)
+    check_output([stem.with_suffix(suffix) for suffix in (".csv", ".json")], [], options.overwrite)
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    rows = rating_control(open_mask_model(options.model or DIFFMASK, options.device), options.sites, options.seed)
+    summary = summarize(rows)
+    write_tables(rows, summary, stem)
+    reporter_of(options).say(json.dumps(summary, indent=1), summary=summary)
+
+
+EVALUATIONS: Mapping[str, Callable[[argparse.Namespace], None]] = {
+    "texture": evaluate_texture,
+    "groups": evaluate_groups,
+    "shapes": evaluate_shapes,
+    "spheres": evaluate_spheres,
+    "ratings": evaluate_ratings,
+}
