@@ -11,6 +11,7 @@ from .mask_spec import MaskSpec
 KINDS = ("texture", "mask")
 CONTEXTS = ("noised", "clean")
 PREDICTIONS = ("noise", "velocity")
+AXES = ("kji", "kij")
 CONDITION_WAYS = ("none", "concat", "cross_attention")
 
 
@@ -22,6 +23,8 @@ class ModelSpec:
     classes: lesion classes; each has its own channel.
     patch_shapes: the patches (D, H, W) the network is used on, smallest first; a lesion gets the first that holds it
     with `margin_mm` around. spacing_mm (D, H, W): the patch's voxels; None keeps the volume's own grid.
+    axes: which of the grid's directions the patch's D, H and W are: "kji" as they are stored; "kij" for weights that
+    were trained on slices with rows and columns exchanged. The lesion's patch is laid that way, its network is not.
     intensity: the rule for the grey values' window, see `intensity.window_for`.
     context: how the background is shown: "noised" to level t as in the paper (Eqs. 2, 3), or "clean": as it is, with
     the mask, in channels beside the lesion.
@@ -49,6 +52,7 @@ class ModelSpec:
     prediction: str = "noise"
     timesteps: int = 300
     margin_mm: float = 2.0
+    axes: str = "kji"
     deep: bool = False
     mask: MaskSpec | None = None
 
@@ -62,6 +66,7 @@ class ModelSpec:
             ("context", self.context, CONTEXTS),
             ("prediction", self.prediction, PREDICTIONS),
             ("condition way", self.condition_way, CONDITION_WAYS),
+            ("order of axes", self.axes, AXES),
         ):
             if given not in options:
                 raise unknown_name(kind, given, options)
