@@ -72,6 +72,9 @@ class ModelSpec:
                 raise unknown_name(kind, given, options)
         if (self.kind == "mask") != (self.mask is not None):
             raise LeFusionError(f"Models of kind 'mask', and only these, have a `mask`; not so '{self.name}'.")
+        for name in self.mask.optional if self.mask is not None else ():
+            if name not in self.classes:
+                raise unknown_name(f"optional class of model '{self.name}'", name, self.classes)
         if not self.classes or not self.patch_shapes:
             raise LeFusionError(f"Model '{self.name}' needs at least one class and one patch shape.")
         if self.dim % 8 or self.dim < 8:
@@ -94,10 +97,11 @@ class ModelSpec:
 
     @property
     def in_channels(self) -> int:
-        """Lesion channels, and beside them: the sphere; or the clean background and the masks."""
+        """Lesion channels, and beside them: the sphere, with the organ where that is shown; or the clean background
+        and the masks."""
         classes = len(self.classes)
         if self.kind == "mask":
-            return classes + 1
+            return classes + 1 + (self.mask is not None and self.mask.boundary_channel)
         return 2 * classes + 1 if self.context == "clean" else classes
 
     def check_diameter(self, diameter_mm: float, volume_spacing_mm: tuple[float, float, float]) -> None:
@@ -109,8 +113,8 @@ class ModelSpec:
                     f"Model '{self.name}' draws lesions of {low:g} to {high:g} mm; got {diameter_mm:g} mm. "
                     "Change the diameter, or draw with --mask-model handcrafted."
                 )
-        if self.mask is not None and self.mask.sphere_voxels is not None:
-            return
+        if self.mask is not None and (self.mask.sphere_voxels is not None or self.mask.boundary_channel):
+            return  # the patch grows with the sphere, or the lesion ends with its organ
         spacing = self.spacing_mm or volume_spacing_mm
         largest = min((n - 1) * mm for n, mm in zip(self.patch_shapes[-1], spacing, strict=True))
         if diameter_mm > largest:

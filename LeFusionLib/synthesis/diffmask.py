@@ -48,15 +48,19 @@ def mask_drawer(
     assert mask is not None
     if lesion_class not in (None, *spec.classes):
         raise unknown_name(f"lesion class in mask model '{spec.name}'", str(lesion_class), spec.classes)
+    drawn = {} if lesion_class is None else {name: name == lesion_class for name in mask.optional}
     keep = [index for index, name in enumerate(spec.classes) if lesion_class in (None, name)]
     chosen = (sampler or SamplerSpec()).filled_from(model.card.sampler)
     watch = Watch(0, "drawing the shape", progress, cancel)
 
     def shape(sphere: ControlSphere, rng: np.random.Generator) -> LevelSet | None:
-        frame = mask.frame(sphere, spec.patch_shapes[0], spec.spacing_mm)
+        frame = mask.frame(sphere, spec.patch_shapes[0], spec.spacing_mm, volume)
         inside = None if boundary is None else boundary_in(frame, boundary, volume)
         seed = int(rng.integers(2**63))
-        patch = diffuse_shape(model.denoiser, model.schedule, sphere, frame, chosen, seed, ratings, inside, watch)[keep]
+        patch = mask.classes_of(
+            diffuse_shape(model.denoiser, model.schedule, sphere, frame, chosen, seed, ratings, inside, watch, drawn),
+            keep,
+        )
         if mask.published:
             cleaned = np.stack([clean_up(channel > 0) for channel in patch])
             return LevelSet.of_occupancy(cleaned.astype(np.float32), zoomed_frame(frame))
@@ -76,17 +80,19 @@ def diffuse_shape(
     ratings: Mapping[str, float] | None = None,
     boundary: np.ndarray | None = None,
     watch: Watch | None = None,
+    drawn: Mapping[str, bool] | None = None,
 ) -> np.ndarray:
     """The shape (L, D, H, W) in [-1, 1] in the patch `frame` of `sphere`, above 0 where it is lesion.
 
     boundary (D, H, W) bool: at every step what lies outside is set to background, noised to that step's level. Drawing
-    inside a boundary is inpainting a patch of background.
+    inside a boundary is inpainting a patch of background. drawn: which of the spec's optional classes are wanted.
     """
     spec, device = denoiser.spec, next(denoiser.parameters()).device
     assert spec.mask is not None
     shape = (1, len(spec.classes), *frame.shape)
     allowed = torch.ones(shape) if boundary is None else torch.from_numpy(boundary).float().expand(shape)
-    traits = torch.from_numpy(spec.mask.traits(sphere, ratings or {}))[None].to(device) if spec.condition_size else None
+    row = torch.from_numpy(spec.mask.traits(sphere, ratings or {}, drawn))
+    traits = row[None].to(device) if spec.condition_size else None
     times = time_grid(schedule.timesteps, sampler.num_steps or 1, sampler.jump_length or 1, sampler.jump_n_sample or 1)
     watch = watch or Watch(0, "drawing the shape")
     watch.total += evaluations(times)
@@ -96,7 +102,7 @@ def diffuse_shape(
         allowed.to(device),
         times,
         schedule,
-        condition=torch.from_numpy(spec.mask.channel(sphere, frame))[None, None].to(device),
+        condition=torch.from_numpy(spec.mask.channels(sphere, frame, boundary))[None].to(device),
         noise=seeded_noise(seed, device),
         step=STEPS[sampler.method or "ddpm"],
     )

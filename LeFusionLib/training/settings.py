@@ -202,6 +202,22 @@ _PAPER_HEARTS = TrainSettings(
     description="Infarct and no-reflow together in late-enhancement MRI, as the paper has it",
 )
 
+# Shapes on the volume's own grid, with the muscle shown: channel 0 the whole lesion, channel 1 the no-reflow within it.
+_HEART_MASK = replace(
+    _MASK,
+    name="cardiac-mi-pmo-mask",
+    classes=("infarct", "no_reflow"),
+    patch_shapes=((12, 64, 64),),
+    head_dim=32,
+    mask=MaskSpec(
+        boundary_channel=True,
+        nested=True,
+        optional=("no_reflow",),
+        diameter_range_mm=(20.0, 110.0),
+        pieces=(4, 4),
+    ),
+)
+
 
 def _variant(row: TrainSettings, name: str, description: str, *classes: str) -> TrainSettings:
     """The row without histograms: of all its classes (LeFusion-J), or of some of them (LeFusion-S)."""
@@ -272,6 +288,25 @@ PRESETS = {
     ),
     "cardiac-mi": _variant(_SMALL_HEART, "cardiac-mi", "Infarct alone, without histograms", "infarct"),
     "cardiac-pmo": _variant(_SMALL_HEART, "cardiac-pmo", "No-reflow alone, without histograms", "no_reflow"),
+    # Shapes for it: infarct and no-reflow in one drawing, inside the muscle of the left ventricle.
+    "cardiac-mi-pmo-mask": TrainSettings(
+        _HEART_MASK,
+        steps=1500,
+        batch_size=2,
+        learning_rate=1e-3,
+        lr_schedule="cosine",
+        warmup_steps=100,
+        weight_decay=1e-4,
+        distance="l2",
+        reduction="per_lesion",
+        null_share=0.3,
+        validate_every=500,
+        save_every=50,
+        held_out=TEST_PATIENTS,
+        sampler=SamplerSpec("ddim", 20, jump_length=1, jump_n_sample=1, guidance_scale=1.0),
+        licence=HEART_LICENCE,
+        description="Infarct and no-reflow inside the myocardium from a control sphere, for a laptop without a GPU",
+    ),
     "cardiac-mi-pmo-paper": _PAPER_HEARTS,
     "cardiac-mi-pmo-j-paper": _variant(
         _PAPER_HEARTS,
