@@ -24,7 +24,8 @@ class MaskSpec:
     ratings: how a shape can be steered, by names of LIDC ratings (1 to 5); what is not said is left to chance.
     diameter_range_mm: spheres the model was trained for; None is any that fits the patch.
     diameter_tolerance: the share by which the delivered diameter may miss the one asked for before it is drawn again.
-    pieces: how many pieces of each class are kept, the largest first; () is one each.
+    pieces: how many pieces of each class are kept, the largest first; () is one each. On the volume's own grid
+    the largest of these numbers holds for all classes together.
     boundary_channel: the network is shown the organ it draws in, beside the sphere; drawing then needs a boundary.
     nested: a channel holds its class and all that come after it, so that each class lies within the one before.
     optional: classes the network is told to draw or not to draw; what is not said is left to chance.

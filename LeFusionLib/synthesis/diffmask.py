@@ -1,6 +1,6 @@
 """DiffMask: a lesion's shape from noise, inside its control sphere and a boundary (LeFusion, Sec. 3.3)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,12 @@ from ..geometry import ControlSphere, PatchFrame
 from ..level_set import LevelSet
 from ..models.denoiser import Denoiser
 from ..models.sampler_spec import SamplerSpec
+from ..models.spec import ModelSpec
 from ..models.zoo import Model, bundled_models, load_model
 from ..volume import Volume
 from .boundary import boundary_in
-from .draw import HANDCRAFTED, Drawer
+from .draw import HANDCRAFTED, Drawer, Shape
+from .grid_shape import GridShape
 from .published_mask import clean_up, zoomed_frame
 from .watch import Cancel, Progress, Watch
 
@@ -53,21 +55,30 @@ def mask_drawer(
     chosen = (sampler or SamplerSpec()).filled_from(model.card.sampler)
     watch = Watch(0, "drawing the shape", progress, cancel)
 
-    def shape(sphere: ControlSphere, rng: np.random.Generator) -> LevelSet | None:
+    def shape(sphere: ControlSphere, rng: np.random.Generator) -> Shape | None:
         frame = mask.frame(sphere, spec.patch_shapes[0], spec.spacing_mm, volume)
         inside = None if boundary is None else boundary_in(frame, boundary, volume)
         seed = int(rng.integers(2**63))
-        patch = mask.classes_of(
-            diffuse_shape(model.denoiser, model.schedule, sphere, frame, chosen, seed, ratings, inside, watch, drawn),
-            keep,
+        patch = diffuse_shape(
+            model.denoiser, model.schedule, sphere, frame, chosen, seed, ratings, inside, watch, drawn
         )
-        if mask.published:
-            cleaned = np.stack([clean_up(channel > 0) for channel in patch])
-            return LevelSet.of_occupancy(cleaned.astype(np.float32), zoomed_frame(frame))
-        return LevelSet.of_occupancy((patch + 1) / 2, frame, mask.pieces or (1,) * len(keep))
+        return shape_of(patch, frame, spec, keep)
 
     name = f"{spec.name}@{model.card.sha256[:8]}"
     return Drawer(name, tuple(spec.classes[index] for index in keep), mask.diameter_tolerance, shape)
+
+
+def shape_of(patch: np.ndarray, frame: PatchFrame, spec: ModelSpec, keep: Sequence[int]) -> LevelSet | GridShape | None:
+    """What a network has drawn, (L, D, H, W) in [-1, 1] in the patch `frame`, as a shape of the classes `keep`."""
+    mask = spec.mask
+    assert mask is not None
+    patch = mask.classes_of(patch, keep)
+    if mask.published:
+        cleaned = np.stack([clean_up(channel > 0) for channel in patch])
+        return LevelSet.of_occupancy(cleaned.astype(np.float32), zoomed_frame(frame))
+    if spec.spacing_mm is None and mask.sphere_voxels is None:
+        return GridShape.of(patch, frame, max(mask.pieces, default=1))
+    return LevelSet.of_occupancy((patch + 1) / 2, frame, mask.pieces or (1,) * len(keep))
 
 
 def diffuse_shape(

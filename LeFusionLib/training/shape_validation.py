@@ -7,10 +7,9 @@ import numpy as np
 import torch
 
 from ..diffusion import DiffusionSchedule
-from ..level_set import LevelSet
 from ..models.denoiser import Denoiser
 from ..models.sampler_spec import SamplerSpec
-from ..synthesis.diffmask import diffuse_shape
+from ..synthesis.diffmask import diffuse_shape, shape_of
 from .objective import shape_loss
 from .settings import TrainSettings
 from .shape_batches import ShapeBatchMaker
@@ -45,8 +44,7 @@ class ShapeValidation:
             frame = spec.mask.frame(case.sphere, spec.patch_shapes[0], spec.spacing_mm, case.grid)
             real, organ = case.drawn_in(frame, spec.mask, case.sphere, None)
             patch = diffuse_shape(denoiser, schedule, case.sphere, frame, sampler, seed, boundary=organ)
-            classes = spec.mask.classes_of(patch, range(len(spec.classes)))
-            shape = LevelSet.of_occupancy((classes + 1) / 2, frame, spec.mask.pieces or (1,) * len(classes))
+            shape = shape_of(patch, frame, spec, range(len(spec.classes)))
             drawn.append((real, patch))
             width = 0.0 if shape is None else shape.enclosing_sphere().diameter_mm
             errors.append(abs(width / case.sphere.diameter_mm - 1))

@@ -183,6 +183,8 @@ def test_a_drawing_lies_in_the_muscle_and_a_class_switched_off_is_off(settings, 
     drawn = lf.draw_lesion_mask(volume, heart.sphere, model, boundary=heart.organ, lesion_class=lesion_class, seed=0)
     assert not (drawn.union & ~heart.organ).any() and drawn.voxels("infarct") > 0
     assert drawn.classes == (CLASSES if lesion_class is None else ("infarct",))
+    wanted = heart.lesion.array if lesion_class is None else heart.lesion.union[None]
+    assert (drawn.array == wanted & drawn.union).all() and drawn.voxels() > 0.9 * heart.lesion.voxels()
     assert fake.told[0] == ([[0.0]] if lesion_class is None else [[-1.0]])
     if lesion_class is None:
         assert drawn.voxels("no_reflow") > 0
