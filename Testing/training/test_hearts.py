@@ -5,20 +5,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 import LeFusionLib as lf
 from LeFusionLib.diffusion import cosine_schedule
 from LeFusionLib.errors import LeFusionError
 from LeFusionLib.intensity import IntensityWindow
 from LeFusionLib.models.sampler_spec import SamplerSpec
+from LeFusionLib.training import validation
 from LeFusionLib.training.augment import random_view, smallest_shape
 from LeFusionLib.training.batches import BatchMaker, texture_condition
 from LeFusionLib.training.cases import LesionCase, read_cases, split_by_patient
 from LeFusionLib.training.hearts import TEST_PATIENTS, Heart, with_square_pixels
 from LeFusionLib.training.objective import batch_loss
 from LeFusionLib.training.settings import MR_PERCENTILES, PRESETS, preset
-from LeFusionLib.training.train import train
+from LeFusionLib.training.train import _keep_settings, train
 
 GRID = np.diag([-1.5, -1.5, 10.0, 1.0])
 HEART = PRESETS["cardiac-mi-pmo"].spec
@@ -209,10 +209,13 @@ def test_the_variants_of_the_paper_are_rows():
 
 
 @pytest.fixture
-def tiny(data):
+def tiny(monkeypatch):
+    for name, value in {"LOSS_BATCHES": 1, "SAMPLES": 1, "SAMPLE_STEPS": 2}.items():
+        monkeypatch.setattr(validation, name, value)
+
     def settings(name):
         row = PRESETS[name]
-        spec = replace(row.spec, patch_shapes=((8, 24, 24), (12, 32, 32)), dim=8, dim_mults=(1, 2), head_dim=8)
+        spec = replace(row.spec, patch_shapes=((9, 24, 24),), dim=8, dim_mults=(1, 2), head_dim=8)
         sampler = SamplerSpec("ddim", 2, 1, 1, 1.0)
         return replace(row, spec=spec, steps=2, batch_size=1, validate_every=2, save_every=1, sampler=sampler)
 
@@ -232,15 +235,16 @@ def test_every_variant_trains_by_the_same_command_and_makes_tissue(name, tiny, d
     assert (result.volume.array != volume.array)[lesion.union].any()
 
 
-def test_a_run_begun_before_a_setting_existed_is_resumed(tiny, data, tmp_path):
+def test_a_run_begun_before_a_setting_existed_is_resumed(tiny, tmp_path):
     settings = tiny("cardiac-mi-pmo-j")
-    train(replace(settings, steps=1), data, tmp_path / "run")
+    _keep_settings(settings, tmp_path / "run")
     file = tmp_path / "run" / "settings.json"
     before = json.loads(file.read_text())
-    del before["spec"]["axes"], before["grad_clip"]
+    del before["spec"]["axes"], before["held_out"]
     file.write_text(json.dumps(before))
-    train(settings, data, tmp_path / "run")
-    assert torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=True)["step"] == 2
+    _keep_settings(settings, tmp_path / "run")
+    with pytest.raises(LeFusionError, match="other settings .spec"):
+        _keep_settings(replace(settings, spec=replace(settings.spec, axes="kij")), tmp_path / "run")
 
 
 def test_the_real_hearts_are_read_round_and_none_is_too_large(shared):
