@@ -211,19 +211,24 @@ class PatchFrame:
 
     @classmethod
     def around(
-        cls, lesion: "LesionMask", shape: tuple[int, int, int], spacing_mm: tuple[float, float, float] | None
+        cls,
+        lesion: "LesionMask",
+        shape: tuple[int, int, int],
+        spacing_mm: tuple[float, float, float] | None,
+        axes: str = "kji",
     ) -> "PatchFrame":
         """The patch of `shape` (D, H, W) voxels with the lesion in its middle.
 
         With `spacing_mm` (D, H, W) the axes are the patient's, in the order in which axial CT is stored: i to the
         patient's left, j to the back, k to the head, whatever the lesion's own grid. With None the patch takes the
-        grid of the lesion itself, moved by whole voxels.
+        grid of the lesion itself, moved by whole voxels. `axes` says which of these directions the patch's D, H and W
+        are: "kji" as they are stored, "kij" with rows and columns of a slice exchanged.
         Voxel `shape // 2` sits on the lesion grid's voxel nearest to the middle of the lesion's bounding box, so that
         an aligned volume of the same spacing needs no interpolation. Where a lesion almost as large as the patch
         would stick out because of this, the patch is centred on the bounding box itself.
         """
-        axes = _patch_axes(lesion, spacing_mm)
-        frame = cls(shape, _matrix(axes, np.zeros(3)))
+        steps = _patch_axes(lesion, spacing_mm, axes)
+        frame = cls(shape, _matrix(steps, np.zeros(3)))
         low, high = frame._span(lesion)
         size = np.array(frame.shape)
         step_mm = np.array(frame.spacing_mm)
@@ -240,7 +245,7 @@ class PatchFrame:
         start = kji_from_ras(frame.ijk_to_ras, center)[0] - size // 2
         if (low < start - COINCIDE_VOXELS).any() or (high > start + size - 1 + COINCIDE_VOXELS).any():
             start = (low + high) / 2 - (size - 1) / 2
-        return cls(shape, _matrix(axes, ras_from_kji(frame.ijk_to_ras, start)[0]))
+        return cls(shape, _matrix(steps, ras_from_kji(frame.ijk_to_ras, start)[0]))
 
     @classmethod
     def smallest_around(
@@ -249,16 +254,17 @@ class PatchFrame:
         shapes: Sequence[tuple[int, int, int]],
         spacing_mm: tuple[float, float, float] | None,
         margin_mm: float,
+        axes: str = "kji",
     ) -> "PatchFrame":
         """The patch of the first of `shapes` (smallest first) that holds the lesion with `margin_mm` on every side;
         else the last, which must hold the lesion itself."""
-        probe = cls((1, 1, 1), _matrix(_patch_axes(lesion, spacing_mm), np.zeros(3)))
+        probe = cls((1, 1, 1), _matrix(_patch_axes(lesion, spacing_mm, axes), np.zeros(3)))
         low, high = probe._span(lesion)
         needed_mm = (high - low) * probe.spacing_mm + 2 * margin_mm
         for shape in shapes:
             if (needed_mm <= (np.array(shape) - 1) * probe.spacing_mm).all():
-                return cls.around(lesion, shape, spacing_mm)
-        return cls.around(lesion, shapes[-1], spacing_mm)
+                return cls.around(lesion, shape, spacing_mm, axes)
+        return cls.around(lesion, shapes[-1], spacing_mm, axes)
 
     @classmethod
     def of_box(cls, grid: Grid, box: tuple[slice, slice, slice]) -> "PatchFrame":
@@ -349,14 +355,16 @@ class PatchFrame:
         return kji_from_ras(grid.ijk_to_ras, ras_from_kji(self.ijk_to_ras, kji))
 
 
-def _patch_axes(lesion: "LesionMask", spacing_mm: tuple[float, float, float] | None) -> np.ndarray:
-    """Steps (3, 3) of a patch in RAS mm: the lesion grid's own, or the patient's axes as in axial CT."""
+def _patch_axes(lesion: "LesionMask", spacing_mm: tuple[float, float, float] | None, axes: str) -> np.ndarray:
+    """Steps (3, 3) of a patch in RAS mm, for its W, H and D: the lesion grid's own, or the patient's axes as in axial
+    CT, in the order of `axes`; spacings are the patch's own (D, H, W)."""
+    order = ["ijk".index(axis) for axis in reversed(axes)]
     if spacing_mm is None:
-        return lesion.ijk_to_ras[:3, :3]
+        return lesion.ijk_to_ras[:3, :3][:, order]
     spacing = np.asarray(spacing_mm, dtype=np.float64)
     if spacing.shape != (3,) or not (np.isfinite(spacing) & (spacing > 0)).all():
         raise LeFusionError(f"A patch needs three spacings (D, H, W) above 0 mm; got {spacing_mm!r}.")
-    return np.diag([-spacing[2], -spacing[1], spacing[0]])
+    return np.diag([-1.0, -1.0, 1.0])[:, order] * spacing[::-1]
 
 
 def _matrix(axes: np.ndarray, origin_ras: np.ndarray) -> np.ndarray:

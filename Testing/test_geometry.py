@@ -329,6 +329,22 @@ def test_every_lesion_that_fits_is_inside_its_patch(matrix, spacing, data):
 
 
 @settings(max_examples=40)
+@given(affines(), st.sampled_from([None, (1.0, 1.5, 2.0)]))
+def test_a_patch_with_rows_and_columns_exchanged_shows_the_same_place_and_paints_it_home(matrix, spacing):
+    volume = Volume(np.arange(5 * 6 * 7, dtype=np.float32).reshape(5, 6, 7), matrix)
+    lesion = lesion_at(volume.shape, matrix, (2, 3, 3))
+    swapped = None if spacing is None else (spacing[0], spacing[2], spacing[1])
+    plain = PatchFrame.around(lesion, (3, 5, 5), spacing)
+    turned = PatchFrame.around(lesion, (3, 5, 5), swapped, "kij")
+    assert np.allclose(turned.extract(volume), plain.extract(volume).swapaxes(1, 2), atol=1e-2)
+    assert np.array_equal(turned.extract_mask(lesion), plain.extract_mask(lesion).swapaxes(2, 3))
+    made = np.arange(75.0).reshape(3, 5, 5)
+    home = [frame.values_at(patch, lesion, lesion.kji) for frame, patch in
+            ((plain, made), (turned, made.swapaxes(1, 2)))]  # fmt: skip
+    assert np.allclose(*home, atol=1e-6)
+
+
+@settings(max_examples=40)
 @given(affines(), st.tuples(number, number, number))
 def test_a_ramp_through_the_world_is_exact_in_the_patch(matrix, slope):
     points = everywhere(grid((13, 13, 13), matrix))

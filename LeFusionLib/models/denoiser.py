@@ -34,11 +34,11 @@ class Denoiser(nn.Module):
     ) -> Tensor:
         """Predicted noise (B, L, D, H, W).
 
-        `x_t` (B, L, D, H, W); `t` (B,); `condition`: the histograms (B, 16 L), or for a mask model the sphere channel
-        (B, 1, D, H, W); `context`: `clean_context(...)` where the spec's context is "clean";
-        `drop` (B,) bool: rows that are shown the null condition instead, and `as_noise` False: what the
-        network itself puts out, whatever the spec's `prediction` is (both for training);
-        `traits` (B, traits_size): what a mask model is told of size and ratings.
+        `x_t` (B, L, D, H, W); `t` (B,); `condition`: the histograms (B, 16 L), or for a mask model the channels of the
+        sphere and, where the spec says so, the organ (B, 1 or 2, D, H, W); `context`: `clean_context(...)` where the
+        spec's context is "clean"; `drop` (B,) bool: rows that are shown the null condition instead, and `as_noise`
+        False: what the network itself puts out, whatever the spec's `prediction` is (both for training);
+        `traits` (B, traits_size): what a mask model is told of size, ratings and classes.
         """
         if self.spec.kind == "mask":
             assert condition is not None, "a mask model is always shown its sphere"

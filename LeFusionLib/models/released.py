@@ -162,6 +162,7 @@ _PUBLISHED: list[dict[str, Any]] = [
         "classes": ("infarct", "no_reflow"),
         "patch_shapes": ((10, 72, 72),),
         "spacing_mm": None,
+        "axes": "kij",  # its data set put (X, Y, Z) of a file into (Z, X, Y)
         "intensity": {"kind": "range"},
     },
     {

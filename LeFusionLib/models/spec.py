@@ -11,6 +11,7 @@ from .mask_spec import MaskSpec
 KINDS = ("texture", "mask")
 CONTEXTS = ("noised", "clean")
 PREDICTIONS = ("noise", "velocity")
+AXES = ("kji", "kij")
 CONDITION_WAYS = ("none", "concat", "cross_attention")
 
 
@@ -22,6 +23,8 @@ class ModelSpec:
     classes: lesion classes; each has its own channel.
     patch_shapes: the patches (D, H, W) the network is used on, smallest first; a lesion gets the first that holds it
     with `margin_mm` around. spacing_mm (D, H, W): the patch's voxels; None keeps the volume's own grid.
+    axes: which of the grid's directions the patch's D, H and W are: "kji" as they are stored; "kij" for weights that
+    were trained on slices with rows and columns exchanged. The lesion's patch is laid that way, its network is not.
     intensity: the rule for the grey values' window, see `intensity.window_for`.
     context: how the background is shown: "noised" to level t as in the paper (Eqs. 2, 3), or "clean": as it is, with
     the mask, in channels beside the lesion.
@@ -49,6 +52,7 @@ class ModelSpec:
     prediction: str = "noise"
     timesteps: int = 300
     margin_mm: float = 2.0
+    axes: str = "kji"
     deep: bool = False
     mask: MaskSpec | None = None
 
@@ -62,11 +66,15 @@ class ModelSpec:
             ("context", self.context, CONTEXTS),
             ("prediction", self.prediction, PREDICTIONS),
             ("condition way", self.condition_way, CONDITION_WAYS),
+            ("order of axes", self.axes, AXES),
         ):
             if given not in options:
                 raise unknown_name(kind, given, options)
         if (self.kind == "mask") != (self.mask is not None):
             raise LeFusionError(f"Models of kind 'mask', and only these, have a `mask`; not so '{self.name}'.")
+        for name in self.mask.optional if self.mask is not None else ():
+            if name not in self.classes:
+                raise unknown_name(f"optional class of model '{self.name}'", name, self.classes)
         if not self.classes or not self.patch_shapes:
             raise LeFusionError(f"Model '{self.name}' needs at least one class and one patch shape.")
         if self.dim % 8 or self.dim < 8:
@@ -89,10 +97,11 @@ class ModelSpec:
 
     @property
     def in_channels(self) -> int:
-        """Lesion channels, and beside them: the sphere; or the clean background and the masks."""
+        """Lesion channels, and beside them: the sphere, with the organ where that is shown; or the clean background
+        and the masks."""
         classes = len(self.classes)
         if self.kind == "mask":
-            return classes + 1
+            return classes + 1 + (self.mask is not None and self.mask.boundary_channel)
         return 2 * classes + 1 if self.context == "clean" else classes
 
     def check_diameter(self, diameter_mm: float, volume_spacing_mm: tuple[float, float, float]) -> None:
@@ -104,8 +113,8 @@ class ModelSpec:
                     f"Model '{self.name}' draws lesions of {low:g} to {high:g} mm; got {diameter_mm:g} mm. "
                     "Change the diameter, or draw with --mask-model handcrafted."
                 )
-        if self.mask is not None and self.mask.sphere_voxels is not None:
-            return
+        if self.mask is not None and (self.mask.sphere_voxels is not None or self.mask.boundary_channel):
+            return  # the patch grows with the sphere, or the lesion ends with its organ
         spacing = self.spacing_mm or volume_spacing_mm
         largest = min((n - 1) * mm for n, mm in zip(self.patch_shapes[-1], spacing, strict=True))
         if diameter_mm > largest:

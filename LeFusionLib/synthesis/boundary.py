@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import LeFusionError, unknown_name
-from ..geometry import PatchFrame
+from ..geometry import TIE_VOXELS, PatchFrame
 from ..lesion_mask import LesionMask
 from ..volume import Volume
 
@@ -41,8 +41,12 @@ def boundary_mask(boundary: Boundary, volume: Volume) -> np.ndarray | None:
 
 
 def boundary_in(frame: PatchFrame, boundary: np.ndarray, volume: Volume) -> np.ndarray:
-    """(d, h, w) bool: which voxels of a patch lie inside the boundary."""
-    return frame.extract(Volume(boundary.astype(np.uint8), volume.ijk_to_ras)) > 0.5
+    """(d, h, w) bool: which voxels of a patch lie inside the boundary; none beyond the volume, whose few slices a patch
+    often outreaches."""
+    inside = frame.extract(Volume(boundary.astype(np.uint8), volume.ijk_to_ras)) > 0.5
+    positions = frame.positions_on(volume)
+    met = ((positions >= -0.5 - TIE_VOXELS) & (positions <= np.array(volume.shape) - 0.5 + TIE_VOXELS)).all(axis=1)
+    return inside & met.reshape(frame.shape)
 
 
 def _lungs(volume: Volume) -> np.ndarray:

@@ -1,6 +1,6 @@
 """DiffMask: a lesion's shape from noise, inside its control sphere and a boundary (LeFusion, Sec. 3.3)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,12 @@ from ..geometry import ControlSphere, PatchFrame
 from ..level_set import LevelSet
 from ..models.denoiser import Denoiser
 from ..models.sampler_spec import SamplerSpec
+from ..models.spec import ModelSpec
 from ..models.zoo import Model, bundled_models, load_model
 from ..volume import Volume
 from .boundary import boundary_in
-from .draw import HANDCRAFTED, Drawer
+from .draw import HANDCRAFTED, Drawer, Shape
+from .grid_shape import GridShape
 from .published_mask import clean_up, zoomed_frame
 from .watch import Cancel, Progress, Watch
 
@@ -50,22 +52,35 @@ def mask_drawer(
     assert mask is not None
     if lesion_class not in (None, *spec.classes):
         raise unknown_name(f"lesion class in mask model '{spec.name}'", str(lesion_class), spec.classes)
+    drawn = {} if lesion_class is None else {name: name == lesion_class for name in mask.optional}
     keep = [index for index, name in enumerate(spec.classes) if lesion_class in (None, name)]
     chosen = (sampler or SamplerSpec()).filled_from(model.card.sampler)
     watch = Watch(0, "drawing the shape", progress, cancel)
 
-    def shape(sphere: ControlSphere, rng: np.random.Generator) -> LevelSet | None:
-        frame = mask.frame(sphere, spec.patch_shapes[0], spec.spacing_mm)
+    def shape(sphere: ControlSphere, rng: np.random.Generator) -> Shape | None:
+        frame = mask.frame(sphere, spec.patch_shapes[0], spec.spacing_mm, volume)
         inside = None if boundary is None else boundary_in(frame, boundary, volume)
         seed = int(rng.integers(2**63))
-        patch = diffuse_shape(model.denoiser, model.schedule, sphere, frame, chosen, seed, ratings, inside, watch)[keep]
-        if mask.published:
-            cleaned = np.stack([clean_up(channel > 0) for channel in patch])
-            return LevelSet.of_occupancy(cleaned.astype(np.float32), zoomed_frame(frame))
-        return LevelSet.of_occupancy((patch + 1) / 2, frame, mask.pieces or (1,) * len(keep))
+        patch = diffuse_shape(
+            model.denoiser, model.schedule, sphere, frame, chosen, seed, ratings, inside, watch, drawn
+        )
+        return shape_of(patch, frame, spec, keep)
 
     name = f"{spec.name}@{model.card.sha256[:8]}"
     return Drawer(name, tuple(spec.classes[index] for index in keep), mask.diameter_tolerance, shape)
+
+
+def shape_of(patch: np.ndarray, frame: PatchFrame, spec: ModelSpec, keep: Sequence[int]) -> LevelSet | GridShape | None:
+    """What a network has drawn, (L, D, H, W) in [-1, 1] in the patch `frame`, as a shape of the classes `keep`."""
+    mask = spec.mask
+    assert mask is not None
+    patch = mask.classes_of(patch, keep)
+    if mask.published:
+        cleaned = np.stack([clean_up(channel > 0) for channel in patch])
+        return LevelSet.of_occupancy(cleaned.astype(np.float32), zoomed_frame(frame))
+    if spec.spacing_mm is None and mask.sphere_voxels is None:
+        return GridShape.of(patch, frame, max(mask.pieces, default=1))
+    return LevelSet.of_occupancy((patch + 1) / 2, frame, mask.pieces or (1,) * len(keep))
 
 
 def diffuse_shape(
@@ -78,17 +93,19 @@ def diffuse_shape(
     ratings: Mapping[str, float] | None = None,
     boundary: np.ndarray | None = None,
     watch: Watch | None = None,
+    drawn: Mapping[str, bool] | None = None,
 ) -> np.ndarray:
     """The shape (L, D, H, W) in [-1, 1] in the patch `frame` of `sphere`, above 0 where it is lesion.
 
     boundary (D, H, W) bool: at every step what lies outside is set to background, noised to that step's level. Drawing
-    inside a boundary is inpainting a patch of background.
+    inside a boundary is inpainting a patch of background. drawn: which of the spec's optional classes are wanted.
     """
     spec, device = denoiser.spec, next(denoiser.parameters()).device
     assert spec.mask is not None
     shape = (1, len(spec.classes), *frame.shape)
     allowed = torch.ones(shape) if boundary is None else torch.from_numpy(boundary).float().expand(shape)
-    traits = torch.from_numpy(spec.mask.traits(sphere, ratings or {}))[None].to(device) if spec.condition_size else None
+    row = torch.from_numpy(spec.mask.traits(sphere, ratings or {}, drawn))
+    traits = row[None].to(device) if spec.condition_size else None
     times = time_grid(schedule.timesteps, sampler.num_steps or 1, sampler.jump_length or 1, sampler.jump_n_sample or 1)
     watch = watch or Watch(0, "drawing the shape")
     watch.total += evaluations(times)
@@ -98,7 +115,7 @@ def diffuse_shape(
         allowed.to(device),
         times,
         schedule,
-        condition=torch.from_numpy(spec.mask.channel(sphere, frame))[None, None].to(device),
+        condition=torch.from_numpy(spec.mask.channels(sphere, frame, boundary))[None].to(device),
         noise=seeded_noise(seed, device),
         step=STEPS[sampler.method or "ddpm"],
     )

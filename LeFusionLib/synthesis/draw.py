@@ -4,14 +4,13 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from ..errors import LeFusionError
-from ..geometry import ControlSphere, PatchFrame
+from ..geometry import ControlSphere, Grid, PatchFrame
 from ..lesion_mask import LesionMask
-from ..level_set import LevelSet
 from ..volume import Volume
 from .boundary import Boundary, boundary_mask
 from .chance import place_generator
@@ -32,6 +31,19 @@ FEW_SLICES = 3
 TOLERANCE = 0.15  # of the diameter, for shapes without a model that says otherwise
 
 
+class Shape(Protocol):
+    """A lesion's form with its place in the world: a surface (`LevelSet`), or voxels (`GridShape`)."""
+
+    def enclosing_sphere(self) -> ControlSphere:
+        """The smallest sphere around it."""
+
+    def fitted_to(self, sphere: ControlSphere) -> "Shape":
+        """Brought to the size of the sphere, where it can be."""
+
+    def mask_on(self, volume: Grid, allowed: np.ndarray, diameter_mm: float) -> np.ndarray:
+        """(L, D, H, W) bool on the volume's grid, in `allowed` only."""
+
+
 @dataclass(frozen=True)
 class Drawer:
     """A source of shapes: `shape(sphere, rng)` is one of `classes`, or None where the dice left nothing; `tolerance` is
@@ -40,7 +52,7 @@ class Drawer:
     name: str
     classes: tuple[str, ...]
     tolerance: float
-    shape: Callable[[ControlSphere, np.random.Generator], LevelSet | None]
+    shape: Callable[[ControlSphere, np.random.Generator], Shape | None]
 
 
 def draw_lesion_mask(
@@ -157,12 +169,14 @@ def _near(own: ControlSphere, room: ControlSphere) -> bool:
     return apart_mm <= most_mm / 2 and abs(own.diameter_mm - room.diameter_mm) <= most_mm
 
 
-def _fitted(shape: LevelSet, grid: PatchFrame, room: ControlSphere, allowed: np.ndarray) -> tuple[np.ndarray, float]:
+def _fitted(shape: Shape, grid: PatchFrame, room: ControlSphere, allowed: np.ndarray) -> tuple[np.ndarray, float]:
     """The shape on the grid, scaled a little until its measured diameter is the one asked for; and that."""
     best: tuple[float, np.ndarray, float] | None = None
     wanted_mm = room.diameter_mm
     for _ in range(FIT_ROUNDS):
         array = shape.fitted_to(ControlSphere(room.center_ras, wanted_mm)).mask_on(grid, allowed, room.diameter_mm)
+        if not array.any():  # all that was drawn lies outside the room
+            return array, 0.0
         diameter_mm = LesionMask(np.any(array, axis=0), grid.ijk_to_ras).diameter_mm()
         if best is None or abs(diameter_mm - room.diameter_mm) < best[0]:
             best = abs(diameter_mm - room.diameter_mm), array, diameter_mm

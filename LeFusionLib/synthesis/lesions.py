@@ -73,7 +73,7 @@ def plan_lesions(
             raise LeFusionError("Two of the lesions overlap. Move one, or make them one after the other.")
         taken |= mask.union
         for part in mask.components(GAP_MM):
-            frame = PatchFrame.smallest_around(part, spec.patch_shapes, spec.spacing_mm, spec.margin_mm)
+            frame = PatchFrame.smallest_around(part, spec.patch_shapes, spec.spacing_mm, spec.margin_mm, spec.axes)
             rng = place_generator(its_seed, frame.ijk_to_ras[:3, 3])
             planned.append(
                 PlannedLesion(

@@ -1,5 +1,6 @@
 """What one training step sees: patches, masks, histograms, times and noise, all decided by seed and step number."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ from ..models.spec import ModelSpec
 from ..texture import BINS, TextureHistogram
 from .augment import random_view, smallest_shape
 from .cases import LesionCase
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,12 +44,16 @@ class BatchMaker:
 
     def __init__(self, cases: Sequence[LesionCase], spec: ModelSpec, batch_size: int, null_share: float, seed: int):
         self.spec, self.null_share, self.seed = spec, null_share, seed
-        self.margin = round(spec.margin_mm / min(spec.spacing_mm or (1.0,)))
         self.groups: list[list[LesionCase]] = [[] for _ in spec.patch_shapes]
         for case in cases:
-            if (index := smallest_shape(case, spec.patch_shapes, self.margin)) is not None:
+            if (index := smallest_shape(case, spec.patch_shapes, spec.margin_mm)) is not None:
                 self.groups[index].append(case)
-        if not any(self.groups):
+        fitting = sum(map(len, self.groups))
+        if fitting < len(cases):
+            logger.warning(
+                "%d of %d lesions are larger than the model's patches and left out", len(cases) - fitting, len(cases)
+            )
+        if not fitting:
             raise LeFusionError(f"None of the {len(cases)} lesions fits the model's patches {spec.patch_shapes}.")
         voxels = np.array([np.prod(shape) for shape in spec.patch_shapes])
         self.sizes = np.maximum(1, np.round(batch_size * voxels[0] / voxels)).astype(int)
@@ -62,7 +69,7 @@ class BatchMaker:
 
     def _pick(self, group: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         case = self.groups[group][rng.integers(len(self.groups[group]))]
-        return random_view(case, self.spec.patch_shapes[group], self.margin, rng)
+        return random_view(case, self.spec.patch_shapes[group], self.spec.margin_mm, rng)
 
     def assemble(self, views: Sequence[tuple[np.ndarray, np.ndarray]], rng: np.random.Generator) -> Batch:
         """Views (image, mask) with times, noise and null conditions drawn from `rng`."""

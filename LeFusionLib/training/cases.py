@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -11,6 +12,7 @@ import numpy as np
 from ..errors import LeFusionError
 from ..intensity import IntensityWindow, window_for
 from ..models.spec import ModelSpec
+from . import hearts
 
 logger = logging.getLogger(__name__)
 
@@ -19,14 +21,15 @@ MIN_VOXELS = 8  # smaller lesions have no texture to learn
 
 @dataclass(frozen=True, eq=False)
 class LesionCase:
-    """`image` (D, H, W) float32 in [-1, 1] of its `window`, at the model's spacing; `mask` (L, D, H, W) bool; and who
-    it is from."""
+    """`image` (D, H, W) float32 in [-1, 1] of its `window`, on the grid the model sees, whose voxels are `spacing_mm`
+    apart; `mask` (L, D, H, W) bool; and who it is from."""
 
     image: np.ndarray
     mask: np.ndarray
     window: IntensityWindow
     patient: str
     key: str
+    spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
 
     @property
     def voxels(self) -> int:
@@ -37,18 +40,21 @@ Reader = Callable[[Path, ModelSpec], list[LesionCase]]
 
 
 def read_cases(folder: str | Path, spec: ModelSpec) -> list[LesionCase]:
-    """All cases under `folder`, by the first reader that knows what lies there, without lesions below 8 voxels."""
+    """All cases under `folder`, by the first reader that knows the model's classes and what lies there, without
+    lesions below 8 voxels."""
     folder = Path(folder)
-    for pattern, reader in READERS:
+    wanted = set(spec.classes)
+    readers = [(pattern, reader) for known, pattern, reader in READERS if not known or wanted <= set(known)]
+    for pattern, reader in readers:
         if any(folder.glob(pattern)):
             cases = [case for case in reader(folder, spec) if case.voxels >= MIN_VOXELS]
             if cases:
                 logger.info("%d cases of %d patients read", len(cases), len({c.patient for c in cases}))
                 return cases
-    known = ", ".join(pattern for pattern, _ in READERS)
+    patterns = ", ".join(pattern for pattern, _ in readers)
     raise LeFusionError(
-        f"There are no training cases in the folder {folder.name}. Possible: files named like {known}, where an image "
-        "and its mask share the part before the last underscore."
+        f"There are no training cases of {', '.join(spec.classes)} in the folder {folder.name}. Possible: files named "
+        f"like {patterns}, where an image and its mask share the part before the last underscore."
     )
 
 
@@ -62,13 +68,20 @@ class OfPatient(Protocol):
 Case = TypeVar("Case", bound=OfPatient)
 
 
-def split_by_patient(cases: Sequence[Case], validation_share: float, seed: int) -> tuple[list[Case], list[Case]]:
-    """Training and validation cases; no patient is in both."""
+def split_by_patient(
+    cases: Sequence[Case], validation_share: float, seed: int, named: Sequence[str] = ()
+) -> tuple[list[Case], list[Case]]:
+    """Training and validation cases; no patient is in both.
+
+    Those `named` are held out where they are among the cases; otherwise a share of the patients is drawn.
+    """
     patients = sorted({case.patient for case in cases})
     if len(patients) < 2:
         raise LeFusionError("A patient split needs cases of at least 2 patients; all cases here are of one.")
     shuffled = np.random.default_rng(seed).permutation(patients)
     held_out = set(shuffled[: max(1, round(validation_share * len(patients)))])
+    if known := set(named) & set(patients):
+        held_out = known
     return [c for c in cases if c.patient not in held_out], [c for c in cases if c.patient in held_out]
 
 
@@ -151,14 +164,33 @@ def read_pairs(folder: Path, spec: ModelSpec) -> list[LesionCase]:
         lesions.check_on_grid_of(volume)
         for number, lesion in enumerate(lesions.components()):
             try:
-                frame = PatchFrame.around(lesion, spec.patch_shapes[-1], spec.spacing_mm)
+                frame = PatchFrame.around(lesion, spec.patch_shapes[-1], spec.spacing_mm, spec.axes)
             except LeFusionError as error:
                 logger.warning("%s, lesion %d left out: %s", mask_file.name, number, error)
                 continue
             mask = frame.extract_mask(lesion) > 0.5
             image = window.normalize(frame.extract(volume))
-            cases.append(LesionCase(image, mask, window, stem.split("_")[0], f"{stem}/{number}"))
+            cases.append(LesionCase(image, mask, window, stem.split("_")[0], f"{stem}/{number}", frame.spacing_mm))
     return cases
 
 
-READERS: list[tuple[str, Reader]] = [("nodules_*.npz", read_nodule_archives), ("*_mask.*", read_pairs)]
+def read_hearts(pattern: str, folder: Path, spec: ModelSpec) -> list[LesionCase]:
+    """Hearts in the volume's own grid. All lesions of one heart are one case, its classes together; a heart without
+    a lesion of the model's classes is none."""
+    cases = []
+    for file in sorted(folder.glob(pattern)):
+        for heart in hearts.SOURCES[pattern](file):
+            mask = heart.masks(spec.classes)
+            if mask.any():
+                window = heart.window(spec.intensity)
+                image = window.normalize(heart.image)
+                cases.append(LesionCase(image, mask, window, heart.patient, heart.patient, heart.spacing_mm))
+    return cases
+
+
+# The classes a reader knows (any where none are named), what lies in the folder, the reader.
+READERS: list[tuple[tuple[str, ...], str, Reader]] = [
+    (("nodule",), "nodules_*.npz", read_nodule_archives),
+    *((tuple(hearts.LABELS), pattern, partial(read_hearts, pattern)) for pattern in hearts.SOURCES),
+    ((), "*_mask.*", read_pairs),
+]

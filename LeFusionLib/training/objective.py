@@ -29,10 +29,13 @@ def batch_loss(
 def shape_loss(
     denoiser: Callable[..., torch.Tensor], batch: ShapeBatch, schedule: DiffusionSchedule, settings: TrainSettings
 ) -> torch.Tensor:
-    """The loss of a mask model: all of the patch counts, lesion and air alike (LeFusion, Sec. 3.3)."""
+    """The loss of a mask model: all of the patch counts, lesion and air alike (LeFusion, Sec. 3.3); of a patch shown
+    with its organ all of the organ, since what lies outside is given at every step."""
     alpha_bar = schedule.alphas_cumprod.to(batch.t.device)[batch.t].float()[:, None, None, None, None]
     x_t = q_sample(batch.x_start, alpha_bar, batch.noise)
     velocities = settings.spec.prediction == "velocity"
     target = velocity(batch.x_start, alpha_bar, batch.noise) if velocities else batch.noise
     predicted = denoiser(x_t, batch.t, batch.sphere, drop=batch.drop, as_noise=False, traits=batch.traits)
-    return lesion_focused_loss(target, predicted, torch.ones_like(target), settings.distance, settings.reduction)
+    organ = (batch.sphere[:, 1:] > 0).to(target.dtype)
+    counts = organ.expand_as(target) if organ.shape[1] else torch.ones_like(target)
+    return lesion_focused_loss(target, predicted, counts, settings.distance, settings.reduction)

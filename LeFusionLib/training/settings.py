@@ -8,8 +8,11 @@ from ..errors import LeFusionError, unknown_name
 from ..models.mask_spec import MaskSpec
 from ..models.sampler_spec import SamplerSpec
 from ..models.spec import ModelSpec
+from .hearts import TEST_PATIENTS
 
 CT_WINDOW = {"kind": "fixed", "low": -1000.0, "high": 400.0, "unit": "HU"}
+MR_RANGE = {"kind": "range"}  # as published; the option is MR_PERCENTILES, where one bright voxel changes nothing
+MR_PERCENTILES = {"kind": "percentile", "low": 0.5, "high": 99.5}
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,7 @@ class TrainSettings:
 
     warmup_steps, then the learning rate stays ("constant") or falls to a twentieth along a cosine until `steps`.
     null_share: how often the condition is replaced by the learned null condition. ema_decay: of the averaged weights.
+    held_out: patients that are never trained on; where none of them is in the data, a validation_share is drawn.
     textures: {class: {preset: how often "random" takes it}}, darkest first; the presets are found by clustering.
     sampler, licence, description: what the trained model's card will say.
     """
@@ -35,6 +39,7 @@ class TrainSettings:
     ema_decay: float = 0.995
     grad_clip: float = 1.0
     validation_share: float = 0.15
+    held_out: tuple[str, ...] = ()
     validate_every: int = 500
     save_every: int = 100
     seed: int = 0
@@ -63,6 +68,8 @@ def preset(name: str, **changes: Any) -> TrainSettings:
 
 # LeFusion, Appendix F: the random draw takes the three groups 75:20:5.
 NODULES = {"nodule": {"ground-glass": 0.05, "part-solid": 0.20, "solid": 0.75}}
+TYPICAL = {"infarct": {"typical": 1.0}, "no_reflow": {"typical": 1.0}}  # one group each, as published
+HEART_LICENCE = "CC BY-NC-SA 4.0: non-commercial research only (trained on EMIDEC, CC BY-NC-SA 4.0)"
 MASK_LICENCE = "CC BY 3.0 (trained on LIDC-IDRI, CC BY 3.0)"
 NODULE_LICENCE = "CC BY 4.0 (trained on LUNA16, CC BY 4.0, from LIDC-IDRI, CC BY 3.0)"
 
@@ -124,6 +131,35 @@ _PAPER_MASK = replace(
     mask=MaskSpec(),
 )
 
+# Short-axis stacks in late-enhancement MRI: few thick slices, kept as they are; a left ventricle is 50 pixels wide.
+_HEART = ModelSpec(
+    name="cardiac-mi-pmo",
+    classes=("infarct", "no_reflow"),
+    patch_shapes=((6, 40, 40), (9, 48, 48), (12, 64, 64)),
+    spacing_mm=None,
+    intensity=MR_RANGE,
+    dim=24,
+    dim_mults=(1, 2, 4),
+    heads=2,
+    head_dim=32,
+    condition_scale=16.0,
+    context="clean",
+    prediction="velocity",
+)
+_PAPER_HEART = replace(
+    _HEART,
+    name="cardiac-mi-pmo-paper",
+    patch_shapes=((10, 72, 72),),
+    margin_mm=0.0,  # a lesion of ten slices is not left out
+    dim=72,
+    dim_mults=(1, 2, 4, 8),
+    heads=8,
+    condition_way="cross_attention",
+    condition_scale=1.0,
+    context="noised",
+    prediction="noise",
+)
+
 _SMALL = TrainSettings(
     _LUNG,
     steps=1900,
@@ -139,6 +175,55 @@ _SMALL = TrainSettings(
     licence=NODULE_LICENCE,
     description="Lung nodules in CT, for a laptop without a GPU",
 )
+
+_SMALL_HEART = replace(
+    _SMALL,
+    spec=_HEART,
+    steps=2000,
+    validate_every=500,
+    held_out=TEST_PATIENTS,
+    textures=TYPICAL,
+    licence=HEART_LICENCE,
+    description="Infarct and no-reflow together in late-enhancement MRI, for a laptop without a GPU",
+)
+
+
+# The paper: 300 steps of noise, learning rate 1e-4, batch 16, about 30,000 steps, L1 (Appendix F).
+_PAPER_HEARTS = TrainSettings(
+    _PAPER_HEART,
+    steps=30_000,
+    batch_size=16,
+    learning_rate=1e-4,
+    save_every=1000,
+    validate_every=5000,
+    held_out=TEST_PATIENTS,
+    textures=TYPICAL,
+    licence=HEART_LICENCE,
+    description="Infarct and no-reflow together in late-enhancement MRI, as the paper has it",
+)
+
+# Shapes on the volume's own grid, with the muscle shown: channel 0 the whole lesion, channel 1 the no-reflow within it.
+_HEART_MASK = replace(
+    _MASK,
+    name="cardiac-mi-pmo-mask",
+    classes=("infarct", "no_reflow"),
+    patch_shapes=((12, 64, 64),),
+    head_dim=32,
+    mask=MaskSpec(
+        boundary_channel=True,
+        nested=True,
+        optional=("no_reflow",),
+        diameter_range_mm=(20.0, 110.0),
+        pieces=(4, 4),
+    ),
+)
+
+
+def _variant(row: TrainSettings, name: str, description: str, *classes: str) -> TrainSettings:
+    """The row without histograms: of all its classes (LeFusion-J), or of some of them (LeFusion-S)."""
+    spec = replace(row.spec, name=name, classes=classes or row.spec.classes, condition_way="none")
+    return replace(row, spec=spec, textures={}, description=description)
+
 
 PRESETS = {
     # The bundled model: small enough for two cores; what it gave stands in docs/experiments.
@@ -190,5 +275,48 @@ PRESETS = {
         validate_every=5000,
         licence=MASK_LICENCE,
         description="Shapes of lung nodules, as the paper has it",
+    ),
+    # Hearts, the paper's variants (Sec. 4.3): joint with histograms (-J-H), joint (-J), one model per class (-S).
+    "cardiac-mi-pmo": _SMALL_HEART,
+    "cardiac-mi-pmo-percentile": replace(
+        _SMALL_HEART,
+        spec=replace(_HEART, name="cardiac-mi-pmo-percentile", intensity=MR_PERCENTILES),
+        description="Infarct and no-reflow together in late-enhancement MRI, grey values between percentiles",
+    ),
+    "cardiac-mi-pmo-j": _variant(
+        _SMALL_HEART, "cardiac-mi-pmo-j", "Infarct and no-reflow together, without histograms"
+    ),
+    "cardiac-mi": _variant(_SMALL_HEART, "cardiac-mi", "Infarct alone, without histograms", "infarct"),
+    "cardiac-pmo": _variant(_SMALL_HEART, "cardiac-pmo", "No-reflow alone, without histograms", "no_reflow"),
+    # Shapes for it: infarct and no-reflow in one drawing, inside the muscle of the left ventricle.
+    "cardiac-mi-pmo-mask": TrainSettings(
+        _HEART_MASK,
+        steps=1500,
+        batch_size=2,
+        learning_rate=1e-3,
+        lr_schedule="cosine",
+        warmup_steps=100,
+        weight_decay=1e-4,
+        distance="l2",
+        reduction="per_lesion",
+        null_share=0.3,
+        validate_every=500,
+        save_every=50,
+        held_out=TEST_PATIENTS,
+        sampler=SamplerSpec("ddim", 20, jump_length=1, jump_n_sample=1, guidance_scale=1.0),
+        licence=HEART_LICENCE,
+        description="Infarct and no-reflow inside the myocardium from a control sphere, for a laptop without a GPU",
+    ),
+    "cardiac-mi-pmo-paper": _PAPER_HEARTS,
+    "cardiac-mi-pmo-j-paper": _variant(
+        _PAPER_HEARTS,
+        "cardiac-mi-pmo-j-paper",
+        "Infarct and no-reflow together, without histograms, as the paper has it",
+    ),
+    "cardiac-mi-paper": _variant(
+        _PAPER_HEARTS, "cardiac-mi-paper", "Infarct alone, without histograms, as the paper has it", "infarct"
+    ),
+    "cardiac-pmo-paper": _variant(
+        _PAPER_HEARTS, "cardiac-pmo-paper", "No-reflow alone, without histograms, as the paper has it", "no_reflow"
     ),
 }

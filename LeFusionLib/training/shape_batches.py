@@ -1,4 +1,4 @@
-"""What one training step of a mask model sees: shapes in the frame of their sphere, decided by seed and step number."""
+"""What one training step of a mask model sees: shapes in the patch of their sphere, decided by seed and step number."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from ..errors import LeFusionError
-from ..geometry import ControlSphere, PatchFrame, ras_from_kji
+from ..geometry import ControlSphere
 from ..models.spec import ModelSpec
-from .shape_cases import ShapeCase
+from .shape_cases import AnyShape
 
 # Users' spheres are not perfect, so training's are not: shares of the diameter, standard deviations.
 CENTER_JITTER, DIAMETER_JITTER = 0.02, 0.03
@@ -18,7 +18,8 @@ CENTER_JITTER, DIAMETER_JITTER = 0.02, 0.03
 
 @dataclass(frozen=True, eq=False)
 class ShapeBatch:
-    """`x_start`, `noise` (B, L, D, H, W), the shape in [-1, 1]; `sphere` (B, 1, D, H, W); `traits` (B, traits_size);
+    """`x_start`, `noise` (B, L, D, H, W), the shape in [-1, 1]; `sphere` (B, 1 or 2, D, H, W): it, and the
+    organ where the network is shown one; `traits` (B, traits_size);
     `t` (B,); `drop` (B,) bool: never set, ratings are left out one by one."""
 
     x_start: Tensor
@@ -35,7 +36,7 @@ class ShapeBatch:
 class ShapeBatchMaker:
     """Draws step `n` of a training run: the same on every machine, after every resume."""
 
-    def __init__(self, cases: Sequence[ShapeCase], spec: ModelSpec, batch_size: int, null_share: float, seed: int):
+    def __init__(self, cases: Sequence[AnyShape], spec: ModelSpec, batch_size: int, null_share: float, seed: int):
         assert spec.mask is not None
         self.spec, self.mask, self.batch_size, self.null_share, self.seed = (
             spec,
@@ -58,42 +59,27 @@ class ShapeBatchMaker:
         views = [self.view(case, rng) for case in chosen]
         return ShapeBatch(
             x_start=torch.from_numpy(np.stack([shape for shape, _, _ in views])),
-            sphere=torch.from_numpy(np.stack([sphere for _, sphere, _ in views])[:, None]),
+            sphere=torch.from_numpy(np.stack([sphere for _, sphere, _ in views])),
             traits=torch.from_numpy(np.stack([traits for _, _, traits in views])),
             t=torch.from_numpy(rng.integers(0, self.spec.timesteps, len(views))),
             noise=torch.from_numpy(rng.standard_normal((len(views), *views[0][0].shape), dtype=np.float32)),
             drop=torch.zeros(len(views), dtype=torch.bool),
         )
 
-    def view(self, case: ShapeCase, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def view(self, case: AnyShape, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """A lesion turned about the body's axis and mirrored at random, in a slightly wrong sphere.
 
-        Returns the shape (L, D, H, W) in [-1, 1], the sphere's channel (D, H, W) and the traits.
+        Returns the shape (L, D, H, W) in [-1, 1], the channels of sphere and organ (1 or 2, D, H, W) and the traits.
         """
         true = case.sphere
         sphere = ControlSphere(
             tuple(true.center_ras + true.diameter_mm * CENTER_JITTER * rng.standard_normal(3)),
             true.diameter_mm * float(np.exp(DIAMETER_JITTER * rng.standard_normal())),
         )
-        frame = self.mask.frame(sphere, self.spec.patch_shapes[0], self.spec.spacing_mm)
-        shape = shape_in(case, frame, _turned(rng), sphere)
+        frame = self.mask.frame(sphere, self.spec.patch_shapes[0], self.spec.spacing_mm, case.grid)
+        shape, organ = case.drawn_in(frame, self.mask, sphere, rng)
         shown = {name: value for name, value in case.ratings.items() if rng.random() >= self.null_share}
         if rng.random() < self.null_share:
             shown = {}
-        return shape, self.mask.channel(sphere, frame), self.mask.traits(sphere, shown)
-
-
-def shape_in(case: ShapeCase, frame: PatchFrame, turn: np.ndarray, about: ControlSphere) -> np.ndarray:
-    """The lesion (L, D, H, W), turned by (3, 3) about the middle of the sphere, as the network is to draw it: 1 inside,
-    -1 outside, linear in between over a patch voxel on either side of the surface."""
-    points = ras_from_kji(frame.ijk_to_ras, np.indices(frame.shape).reshape(3, -1).T)
-    points = (points - about.center_ras) @ turn + about.center_ras
-    levels = case.shape.at(points).reshape(-1, *frame.shape)
-    return np.clip(-levels / min(frame.spacing_mm), -1, 1).astype(np.float32)
-
-
-def _turned(rng: np.random.Generator) -> np.ndarray:
-    """Any angle about the body's axis, and each axis mirrored or not."""
-    angle = rng.uniform(0, 2 * np.pi)
-    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1.0]])
-    return turn * rng.choice([-1.0, 1.0], 3)
+        drawn = {name: there for name, there in case.present.items() if rng.random() >= self.null_share}
+        return shape, self.mask.channels(sphere, frame, organ), self.mask.traits(sphere, shown, drawn)

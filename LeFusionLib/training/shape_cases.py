@@ -1,22 +1,49 @@
 """Training cases of a mask model: real lesion shapes as smooth surfaces, with what readers said of them."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
 from ..errors import LeFusionError
-from ..geometry import ControlSphere
+from ..geometry import ControlSphere, Grid, PatchFrame, ras_from_kji
 from ..lesion_mask import LesionMask
 from ..level_set import LevelSet, largest_pieces
+from ..models.mask_spec import MaskSpec
 from ..models.spec import ModelSpec
 
 logger = logging.getLogger(__name__)
 
 MIN_VOXELS = 8  # smaller masks have no shape to learn
 ARCHIVES, PAIRS = "lidc_nodules_*.npz", "*_mask.*"
+
+
+class AnyShape(Protocol):
+    """A case of a mask model. `grid`: the volume's, where shapes are kept on it; `present`: {class: is it there?} of
+    the classes that may be absent."""
+
+    @property
+    def sphere(self) -> ControlSphere: ...
+    @property
+    def ratings(self) -> Mapping[str, float]: ...
+    @property
+    def patient(self) -> str: ...
+    @property
+    def grid(self) -> Grid | None: ...
+    @property
+    def present(self) -> Mapping[str, bool]: ...
+
+    def volume_mm3(self) -> float:
+        """Of all classes together."""
+
+    def drawn_in(
+        self, frame: PatchFrame, mask: MaskSpec, about: ControlSphere, rng: np.random.Generator | None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """What the network is to draw in a patch, (L, D, H, W) in [-1, 1], and the organ (D, H, W) bool or None; turned
+        and mirrored at random about the sphere's centre, or with no `rng` as it is."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,10 +61,50 @@ class ShapeCase:
         shape = LevelSet.of(lesion)
         return cls(shape, shape.enclosing_sphere(), ratings, patient, key)
 
+    @property
+    def grid(self) -> None:
+        """A surface is on none."""
 
-def read_shapes(folder: str | Path, spec: ModelSpec) -> list[ShapeCase]:
-    """All lesion shapes under `folder`: archives of consensus masks, or label maps `NAME_mask.*`."""
+    @property
+    def present(self) -> Mapping[str, bool]:
+        """Nothing is known of classes."""
+        return {}
+
+    def volume_mm3(self) -> float:
+        """Of all classes together."""
+        return self.shape.volume_mm3()
+
+    def drawn_in(
+        self, frame: PatchFrame, mask: MaskSpec, about: ControlSphere, rng: np.random.Generator | None
+    ) -> tuple[np.ndarray, None]:
+        """See `AnyShape`."""
+        return shape_in(self, frame, np.eye(3) if rng is None else _turned(rng), about), None
+
+
+def shape_in(case: ShapeCase, frame: PatchFrame, turn: np.ndarray, about: ControlSphere) -> np.ndarray:
+    """The lesion (L, D, H, W), turned by (3, 3) about the middle of the sphere, as the network is to draw it: 1 inside,
+    -1 outside, linear in between over a patch voxel on either side of the surface."""
+    points = ras_from_kji(frame.ijk_to_ras, np.indices(frame.shape).reshape(3, -1).T)
+    points = (points - about.center_ras) @ turn + about.center_ras
+    levels = case.shape.at(points).reshape(-1, *frame.shape)
+    return np.clip(-levels / min(frame.spacing_mm), -1, 1).astype(np.float32)
+
+
+def _turned(rng: np.random.Generator) -> np.ndarray:
+    """Any angle about the body's axis, and each axis mirrored or not."""
+    angle = rng.uniform(0, 2 * np.pi)
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1.0]])
+    return turn * rng.choice([-1.0, 1.0], 3)
+
+
+def read_shapes(folder: str | Path, spec: ModelSpec) -> Sequence[AnyShape]:
+    """All lesion shapes under `folder`: with the organ where the network is shown it (`organ_cases`); otherwise
+    archives of consensus masks, or label maps `NAME_mask.*`."""
     folder = Path(folder)
+    if spec.mask is not None and spec.mask.boundary_channel:
+        from .organ_cases import read_organs
+
+        return read_organs(folder, spec)
     archives, label_maps = sorted(folder.glob(ARCHIVES)), sorted(folder.glob(PAIRS))
     cases = [case for file in archives for case in _from_archive(file, spec)]
     cases += [case for file in label_maps for case in _from_label_map(file, spec)]

@@ -7,14 +7,13 @@ import numpy as np
 import torch
 
 from ..diffusion import DiffusionSchedule
-from ..level_set import LevelSet
 from ..models.denoiser import Denoiser
 from ..models.sampler_spec import SamplerSpec
-from ..synthesis.diffmask import diffuse_shape
+from ..synthesis.diffmask import diffuse_shape, shape_of
 from .objective import shape_loss
 from .settings import TrainSettings
-from .shape_batches import ShapeBatchMaker, shape_in
-from .shape_cases import ShapeCase
+from .shape_batches import ShapeBatchMaker
+from .shape_cases import AnyShape
 
 LOSS_BATCHES, SAMPLES, SAMPLE_STEPS = 12, 12, 20
 
@@ -22,7 +21,7 @@ LOSS_BATCHES, SAMPLES, SAMPLE_STEPS = 12, 12, 20
 class ShapeValidation:
     """Fixed held-out batches and spheres, the same at every step of a run."""
 
-    def __init__(self, cases: Sequence[ShapeCase], settings: TrainSettings, run: Path):
+    def __init__(self, cases: Sequence[AnyShape], settings: TrainSettings, run: Path):
         self.settings, self.run = settings, run
         maker = ShapeBatchMaker(cases, settings.spec, settings.batch_size, settings.null_share, settings.seed)
         self.batches = [maker.draw(step) for step in range(LOSS_BATCHES)]
@@ -42,13 +41,14 @@ class ShapeValidation:
         sampler = SamplerSpec("ddim", SAMPLE_STEPS, 1, 1, 1.0)
         drawn, errors, ratios = [], [], []
         for seed, case in enumerate(self.cases):
-            frame = spec.mask.frame(case.sphere, spec.patch_shapes[0], spec.spacing_mm)
-            patch = diffuse_shape(denoiser, schedule, case.sphere, frame, sampler, seed)
-            shape = LevelSet.of_occupancy((patch + 1) / 2, frame, (1,) * len(spec.classes))
-            drawn.append((shape_in(case, frame, np.eye(3), case.sphere), patch))
+            frame = spec.mask.frame(case.sphere, spec.patch_shapes[0], spec.spacing_mm, case.grid)
+            real, organ = case.drawn_in(frame, spec.mask, case.sphere, None)
+            patch = diffuse_shape(denoiser, schedule, case.sphere, frame, sampler, seed, boundary=organ)
+            shape = shape_of(patch, frame, spec, range(len(spec.classes)))
+            drawn.append((real, patch))
             width = 0.0 if shape is None else shape.enclosing_sphere().diameter_mm
             errors.append(abs(width / case.sphere.diameter_mm - 1))
-            ratios.append(0.0 if shape is None else shape.volume_mm3() / case.shape.volume_mm3())
+            ratios.append(0.0 if shape is None else shape.volume_mm3() / case.volume_mm3())
         denoiser.train()
         self._sheet(drawn, step)
         return {

@@ -1,6 +1,6 @@
 """What the kinds of model differ in when they are trained: one row each."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ class Task:
     is a batch; loss(denoiser, batch, schedule, settings); validation(cases, settings, run), whose
     measure(denoiser, schedule, step) is {name: value}; textures(cases, settings): the presets of the trained model."""
 
-    read: Callable[..., list[Any]]
+    read: Callable[..., Sequence[Any]]
     maker: Callable[..., Any]
     loss: Callable[..., Any]
     validation: Callable[..., Any]

@@ -18,6 +18,7 @@ from ..diffusion import cosine_schedule
 from ..errors import LeFusionError
 from ..models.checkpoint import ModelCard, save_model
 from ..models.denoiser import Denoiser
+from ..models.spec import ModelSpec
 from .cases import Case, split_by_patient
 from .settings import TrainSettings
 from .tasks import TASKS
@@ -37,7 +38,7 @@ def train(settings: TrainSettings, data: Path, run: Path, mixed_precision: str =
     _keep_settings(settings, run)
     task = TASKS[settings.spec.kind]
     cases = task.read(data, settings.spec)
-    training, held_out = split_by_patient(cases, settings.validation_share, settings.seed)
+    training, held_out = split_by_patient(cases, settings.validation_share, settings.seed, settings.held_out)
     # Every process draws its own batches; together they are one large batch.
     seed = settings.seed + 1_000_003 * accelerator.process_index
     maker = task.maker(training, settings.spec, settings.batch_size, settings.null_share, seed)
@@ -92,8 +93,10 @@ def _keep_settings(settings: TrainSettings, run: Path) -> None:
     now = json.loads(json.dumps(settings.to_dict()))
     if file.exists():
         before = json.loads(file.read_text())
+        # What a setting did before it was there is what it does where it is not given.
+        before = now | before | {"spec": json.loads(json.dumps(ModelSpec.from_dict(before["spec"]).to_dict()))}
         free = ("steps", "textures", "sampler", "licence", "description")  # change nothing in what is learned
-        changed = [key for key in now if key not in free and now[key] != before.get(key)]
+        changed = [key for key in now if key not in free and now[key] != before[key]]
         if changed:
             raise LeFusionError(
                 f"The run in {run.name} was started with other settings ({', '.join(changed)}). "

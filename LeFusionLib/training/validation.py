@@ -29,12 +29,12 @@ class Validation:
         maker = BatchMaker(cases, spec, settings.batch_size, null_share=0.0, seed=settings.seed)
         self.batches = [maker.draw(step) for step in range(LOSS_BATCHES)]
         rng = np.random.default_rng(settings.seed)
-        fitting = [c for c in cases if smallest_shape(c, spec.patch_shapes, maker.margin) is not None]
+        fitting = [c for c in cases if smallest_shape(c, spec.patch_shapes, spec.margin_mm) is not None]
         chosen = rng.permutation(len(fitting))[:SAMPLES]
         self.views = []
         for case in (fitting[i] for i in chosen):
-            shape = spec.patch_shapes[smallest_shape(case, spec.patch_shapes, maker.margin) or 0]
-            self.views.append((case, *random_view(case, shape, maker.margin, rng)))
+            shape = spec.patch_shapes[smallest_shape(case, spec.patch_shapes, spec.margin_mm) or 0]
+            self.views.append((case, *random_view(case, shape, spec.margin_mm, rng)))
 
     @torch.inference_mode()
     def measure(self, denoiser: Denoiser, schedule: DiffusionSchedule, step: int) -> dict[str, float]:

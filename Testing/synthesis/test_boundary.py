@@ -44,3 +44,11 @@ def test_in_a_finer_patch_it_ends_half_way_between_the_voxels():
     matrix[:3, 3] = (4.25, 2, 2)
     inside = boundary_in(PatchFrame((2, 2, 16), matrix), boundary, volume)
     assert (inside == (4.25 + 0.5 * np.arange(16) < 9)).all()
+
+
+def test_beyond_the_volumes_few_slices_there_is_no_organ():
+    volume = Volume(np.zeros((2, 4, 4), np.int16), np.diag([1.0, 1.0, 10.0, 1.0]))
+    matrix = volume.ijk_to_ras.copy()
+    matrix[2, 3] = -10
+    inside = boundary_in(PatchFrame((5, 4, 4), matrix), np.ones(volume.shape, bool), volume)
+    assert inside.all(axis=(1, 2)).tolist() == [False, True, True, False, False] and inside.sum() == 32

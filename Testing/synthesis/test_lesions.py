@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 
 from LeFusionLib.errors import LeFusionError
-from LeFusionLib.intensity import IntensityWindow
+from LeFusionLib.geometry import kji_from_ras
+from LeFusionLib.intensity import IntensityWindow, window_for
 from LeFusionLib.lesion_mask import LesionMask
 from LeFusionLib.synthesis.chance import check_seed
 from LeFusionLib.synthesis.lesions import plan_lesions
 from LeFusionLib.texture import TextureHistogram, published_textures
+from LeFusionLib.volume import Volume
 
 NODULE, HEART = published_textures("lidc"), published_textures("emidec")
 HEART_CLASSES = ("infarct", "no_reflow")
@@ -190,3 +192,33 @@ def test_a_seed_that_is_none_is_refused(seed):
 @pytest.mark.parametrize("seed", [0, 2**63 - 1, np.int64(5), np.uint8(3)])
 def test_whole_numbers_are_seeds(seed):
     assert check_seed(seed) == seed and type(check_seed(seed)) is int
+
+
+@pytest.mark.parametrize("case", ["Case_P001", "Case_P002"])
+def test_a_published_network_sees_a_heart_as_its_own_data_set_would_feed_it(golden_arrays, released, case):
+    """The published patch is (Z, X, Y) of the file, cropped or padded about the volume's middle; ours lies about the
+    lesion. Where both lie in the volume they are the same numbers in the same order; an (X, Y) mix-up would show."""
+    stored = golden_arrays("golden_hist")
+    in_file, labels = (stored[f"emidec_{case}_{name}"].transpose(2, 1, 0) for name in ("volume", "labels"))
+    data, label, hist = (stored[f"emidec_{case}_{name}"] for name in ("data", "label", "hist"))
+    volume = Volume(in_file, np.diag([-1.4, -1.4, 10.0, 1.0]))
+    spec = released("ckpt_emidec_small").spec
+    lesion = LesionMask.from_labels(labels, volume.ijk_to_ras, {"infarct": 3, "no_reflow": 4})
+    window = window_for(spec.intensity, volume.array)
+    seen = [[], []]
+    for planned in plan_lesions(volume, lesion, spec, HEART, window, "typical", 0):
+        start = np.rint(kji_from_ras(volume.ijk_to_ras, planned.frame.ijk_to_ras[:3, 3])[0]).astype(int)
+        places = start[[0, 2, 1]] + np.argwhere(np.ones(planned.frame.shape))  # (k, i, j) of each patch voxel
+        sizes = np.array(in_file.shape)[[0, 2, 1]]
+        cut = np.ceil(np.abs(sizes - (10, 72, 72)) / 2).astype(int) * np.sign(sizes - (10, 72, 72))
+        both = ((places >= 0) & (places < sizes) & (places >= cut) & (places < cut + (10, 72, 72))).all(axis=1)
+        theirs = tuple((places[both] - cut).T)
+        assert np.abs(planned.background.ravel()[both] - data[0][theirs]).max() < 1e-6
+        ours = planned.patch_mask.reshape(2, -1)[:, both]
+        assert ((ours > 0) <= [label[0][theirs] == 3, label[0][theirs] == 4]).all()
+        for values, mask in zip(seen, ours, strict=True):
+            values.extend(planned.background.ravel()[both][mask > 0])
+    for values, number, expected in zip(seen, (3, 4), hist.reshape(2, 16), strict=True):
+        assert len(values) == (label == number).sum()
+        shown = TextureHistogram.of(np.array(values)).weights if values else np.zeros(16)
+        assert np.allclose(shown, expected, atol=1e-5)

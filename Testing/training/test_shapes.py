@@ -15,8 +15,8 @@ from LeFusionLib.models.mask_spec import MaskSpec
 from LeFusionLib.models.sampler_spec import SamplerSpec
 from LeFusionLib.training.objective import shape_loss
 from LeFusionLib.training.settings import PRESETS, TrainSettings
-from LeFusionLib.training.shape_batches import ShapeBatchMaker, shape_in
-from LeFusionLib.training.shape_cases import ShapeCase, read_masks, read_shapes
+from LeFusionLib.training.shape_batches import ShapeBatchMaker
+from LeFusionLib.training.shape_cases import ShapeCase, read_masks, read_shapes, shape_in
 from LeFusionLib.training.train import train
 
 AXIAL = np.diag([-1.0, -1.0, 1.0, 1.0])
