@@ -27,6 +27,9 @@ _HOME = {
     "draw_lesion_mask": "synthesis.draw",
     "synthesize": "synthesis.synthesize",
     "SynthesisResult": "synthesis.result",
+    "LesionRequest": "synthesis.request",
+    "SynthesisRequest": "synthesis.request",
+    "run_request": "synthesis.request",
     "chest_ct": "phantom",
 }
 __all__ = ["__version__", *_HOME]
@@ -47,6 +50,9 @@ if TYPE_CHECKING:
     from .models.zoo import load_model as load_model
     from .phantom import chest_ct as chest_ct
     from .synthesis.draw import draw_lesion_mask as draw_lesion_mask
+    from .synthesis.request import LesionRequest as LesionRequest
+    from .synthesis.request import SynthesisRequest as SynthesisRequest
+    from .synthesis.request import run_request as run_request
     from .synthesis.result import SynthesisResult as SynthesisResult
     from .synthesis.synthesize import synthesize as synthesize
     from .texture import TextureHistogram as TextureHistogram

@@ -4,6 +4,8 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,19 +29,36 @@ def synthesize(options: argparse.Namespace) -> None:
     clock = Clock()
     volume = lf.read_volume(options.volume)
     clock.lap("read")
-    model = _load_model(options)
-    clock.lap("load model")
+    models = cache(lf.load_model)
+    model = _load_model(options, models)
+    clock.lap("model")
     inputs = [options.volume, *filter(None, [options.mask, _boundary_file(options)]), *(options.texture_from or [])]
     stem = Path(options.output) / volume.name
     suffix = options.image_format or output_suffix(volume)
     wanted = output_paths(stem, suffix) + ([_figure_path(stem)] if options.figure else [])
     check_output(wanted, inputs, options.overwrite)
+    if (options.mask is None) == (options.center is None):
+        raise LeFusionError("Say where the lesion is: either --mask FILE, or --center R A S with --diameter MM.")
+    texture = _texture(options, model)
     reporter = _reporter(options)
     with Interrupt() as cancel:
-        lesions = _lesions(options, volume, model, reporter, cancel)
-        clock.lap("draw mask")
-        result = _synthesize(options, volume, lesions, model, reporter, cancel)
-        clock.lap("synthesize")
+        if options.mask is not None:
+            lesion = _given_mask(options.mask, model.spec)
+            seed, progress = options.seed, reporter.progress
+            result = lf.synthesize(volume, lesion, model, texture, _sampler(options), seed, progress, cancel)
+        else:
+            request = lf.SynthesisRequest(
+                _lesions(options, texture),
+                options.model,
+                options.mask_model,
+                _built_in_boundary(options),
+                _sampler(options),
+                options.device,
+                options.seed,
+            )
+            boundary = _given_boundary(options)
+            result = lf.run_request(volume, request, boundary, reporter.progress, cancel, models)
+        clock.add(result.report["seconds"])
         if cancel():
             raise Cancelled("Stopped before anything was written.")
         files = result.save(stem, suffix, options.overwrite, inputs)
@@ -63,17 +82,21 @@ def demo(options: argparse.Namespace) -> None:
     check_output([*output_paths(stem, ".nii.gz"), _figure_path(stem), scan], [], options.overwrite)
     volume, lungs = chest_phantom()
     clock.lap("make the phantom")
-    model = _load_model(options)
-    sphere = lf.ControlSphere(tuple(lung_sites(volume, lungs, options.diameter)[0]), options.diameter)
+    models = cache(lf.load_model)
+    texture = _texture(options, _load_model(options, models))
+    clock.lap("model")
+    site = tuple(lung_sites(volume, lungs, options.diameter)[0])
+    request = lf.SynthesisRequest(
+        (lf.LesionRequest(site, options.diameter, texture),),
+        options.model,
+        sampler=_sampler(options),
+        device=options.device,
+        seed=options.seed,
+    )
     reporter = _reporter(options)
     with Interrupt() as cancel:
-        shape = _mask_model(None, model.spec)
-        lesion = lf.draw_lesion_mask(
-            volume, sphere, shape, seed=options.seed, progress=reporter.progress, cancel=cancel
-        )
-        clock.lap("load model, draw mask")
-        result = _synthesize(options, volume, [lesion], model, reporter, cancel)
-        clock.lap("synthesize")
+        result = lf.run_request(volume, request, None, reporter.progress, cancel, models)
+        clock.add(result.report["seconds"])
     files = result.save(stem, ".nii.gz", options.overwrite)
     lf.write_volume(volume, scan)
     files += [scan, _draw_figure(result, _figure_path(stem))]
@@ -85,18 +108,26 @@ def draw_mask(options: argparse.Namespace) -> None:
     """`lefusion draw-mask`: shapes from control spheres, as a label map or segmentation; several to choose from."""
     from .io import check_output
     from .synthesis.draw import DIFFMASK
+    from .synthesis.request import draw_lesions
     from .synthesis.result import together
 
     first = Path(options.output)
     targets = [first] if options.count == 1 else [_numbered(first, options.shape + n) for n in range(options.count)]
     check_output(targets, [options.volume, *filter(None, [_boundary_file(options)])], options.overwrite)
     volume = lf.read_volume(options.volume)
-    reporter = _reporter(options)
+    lesions, mask_model, boundary = _lesions(options), options.mask_model or DIFFMASK, _given_boundary(options)
+    reporter, models = _reporter(options), cache(lf.load_model)
+    masks = []
     with Interrupt() as cancel:
-        masks = [
-            together(_draw(options, volume, options.mask_model or DIFFMASK, None, number, reporter, cancel))
-            for number in range(options.shape, options.shape + options.count)
-        ]
+        for number in range(options.shape, options.shape + options.count):
+            request = lf.SynthesisRequest(
+                tuple(replace(lesion, shape=number) for lesion in lesions),
+                boundary=_built_in_boundary(options),
+                device=options.device,
+                seed=options.seed,
+            )
+            drawn = draw_lesions(volume, request, mask_model, None, boundary, reporter.progress, cancel, models)
+            masks.append(together(drawn))
     first.parent.mkdir(parents=True, exist_ok=True)
     for mask, target in zip(masks, targets, strict=True):
         _write_mask(mask, volume, target, options.seed)
@@ -272,30 +303,10 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {
 }
 
 
-def _load_model(options: argparse.Namespace) -> "Model":
+def _load_model(options: argparse.Namespace, models: "Callable[[str, str], Model] | None" = None) -> "Model":
     from .models.zoo import default_model
 
-    return lf.load_model(options.model or default_model(), options.device)
-
-
-def _synthesize(
-    options: argparse.Namespace,
-    volume: "lf.Volume",
-    lesions: "list[lf.LesionMask]",
-    model: "Model",
-    reporter: Reporter,
-    cancel: Callable[[], bool],
-) -> "SynthesisResult":
-    return lf.synthesize(
-        volume,
-        lesions,
-        model,
-        texture=_texture(options, model),
-        sampler=_sampler(options),
-        seed=options.seed,
-        progress=reporter.progress,
-        cancel=cancel,
-    )
+    return (models or lf.load_model)(options.model or default_model(), options.device)
 
 
 def _reporter(options: argparse.Namespace) -> Reporter:
@@ -306,43 +317,13 @@ def _sampler(options: argparse.Namespace) -> "lf.SamplerSpec":
     return lf.SamplerSpec(options.sampler, options.steps, options.jump_length, options.jump_n_sample, options.guidance)
 
 
-def _lesions(
-    options: argparse.Namespace,
-    volume: "lf.Volume",
-    model: "Model",
-    reporter: Reporter,
-    cancel: Callable[[], bool],
-) -> "list[lf.LesionMask]":
-    """The lesions asked for: a given mask, or shapes drawn from spheres."""
-    if (options.mask is None) == (options.center is None):
-        raise LeFusionError("Say where the lesion is: either --mask FILE, or --center R A S with --diameter MM.")
-    classes = model.spec.classes
-    if options.mask is not None:
-        labels, ijk_to_ras, _ = lf.read_labels(options.mask)
-        return [lf.LesionMask.from_labels(labels, ijk_to_ras, {name: n for n, name in enumerate(classes, 1)})]
-    for diameter in options.diameter or []:
-        model.spec.check_diameter(diameter, volume.spacing_mm)
-    drawn_by = _mask_model(options.mask_model, model.spec)
-    return _draw(options, volume, drawn_by, classes[0], options.shape, reporter, cancel)
+def _given_mask(path: str, spec: "ModelSpec") -> "lf.LesionMask":
+    labels, ijk_to_ras, _ = lf.read_labels(path)
+    return lf.LesionMask.from_labels(labels, ijk_to_ras, {name: n for n, name in enumerate(spec.classes, 1)})
 
 
-def _mask_model(asked: str | None, spec: "ModelSpec") -> str:
-    """What draws the shape: the model asked for, else the bundled one of the same classes, else the hand."""
-    from .models.zoo import mask_model_for
-    from .synthesis.draw import HANDCRAFTED
-
-    return asked or mask_model_for(spec) or HANDCRAFTED
-
-
-def _draw(
-    options: argparse.Namespace,
-    volume: "lf.Volume",
-    mask_model: str,
-    lesion_class: str | None,
-    number: int,
-    reporter: Reporter,
-    cancel: Callable[[], bool],
-) -> "list[lf.LesionMask]":
+def _lesions(options: argparse.Namespace, texture: Any = "random") -> "tuple[lf.LesionRequest, ...]":
+    """One for each --center."""
     diameters = options.diameter or []
     if len(diameters) == 1:
         diameters = diameters * len(options.center)
@@ -350,23 +331,10 @@ def _draw(
         raise LeFusionError(
             f"{len(options.center)} centres need as many --diameter, or one for all; got {len(diameters)}."
         )
-    boundary = _boundary(options, volume)
-    return [
-        lf.draw_lesion_mask(
-            volume,
-            lf.ControlSphere(tuple(center), diameter),
-            mask_model,
-            boundary,
-            options.seed,
-            lesion_class,
-            number,
-            _ratings(options),
-            device=options.device,
-            progress=reporter.progress,
-            cancel=cancel,
-        )
+    return tuple(
+        lf.LesionRequest(tuple(center), diameter, texture, shape=options.shape, ratings=_ratings(options))
         for center, diameter in zip(options.center, diameters, strict=True)
-    ]
+    )
 
 
 def _ratings(options: argparse.Namespace) -> dict[str, float]:
@@ -392,14 +360,15 @@ def _boundary_file(options: argparse.Namespace) -> str | None:
     return options.boundary.rpartition(":")[0] or options.boundary
 
 
-def _boundary(options: argparse.Namespace, volume: "lf.Volume") -> "lf.LesionMask | None":
-    """The organ the lesions must stay in, found once for all of them."""
-    from .synthesis.boundary import boundary_mask
+def _built_in_boundary(options: argparse.Namespace) -> str | None:
+    return options.boundary if _boundary_file(options) is None else None
 
+
+def _given_boundary(options: argparse.Namespace) -> "lf.LesionMask | None":
+    """The organ in the file of `--boundary`, where the lesions must stay in."""
     file = _boundary_file(options)
     if file is None:
-        array = boundary_mask(options.boundary, volume)
-        return None if array is None else lf.LesionMask(array, volume.ijk_to_ras, ("boundary",))
+        return None
     segment = options.boundary[len(file) + 1 :] or None
     labels, ijk_to_ras, _ = lf.read_labels(file, segment)
     if not (labels > 0).any():

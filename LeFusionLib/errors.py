@@ -12,6 +12,10 @@ class Cancelled(LeFusionError):
     """The user stopped the work; nothing was written."""
 
 
+class MissingWeights(LeFusionError):
+    """A model's folder or weights are not whole on this machine; getting the model anew helps."""
+
+
 def unknown_name(kind: str, given: object, options: Iterable[str]) -> LeFusionError:
     """The error for a name that does not exist; it names the nearest one and all that do.
 
@@ -22,3 +26,11 @@ def unknown_name(kind: str, given: object, options: Iterable[str]) -> LeFusionEr
     near = difflib.get_close_matches(str(given), options, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return LeFusionError(f"There is no {kind} '{given}'.{hint} Possible: {', '.join(options) or 'none'}.")
+
+
+def check_keys(kind: str, given: Iterable[str], options: Iterable[str]) -> None:
+    """Refuse the first key that is not known, and name its neighbour."""
+    options = list(options)
+    for key in given:
+        if key not in options:
+            raise unknown_name(kind, key, options)

@@ -116,3 +116,12 @@ def tiny_model(tiny_spec):
         return Model(card, denoiser, cosine_schedule(spec.timesteps), torch.device("cpu"))
 
     return model
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tiny_model, tmp_path_factory):
+    """The tiny model as a folder, for what opens models by name: the command line, the worker."""
+    from LeFusionLib.models.checkpoint import save_model
+
+    model = tiny_model()
+    return save_model(tmp_path_factory.mktemp("tiny"), model.denoiser, model.card)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from ..errors import LeFusionError, unknown_name
+from ..errors import LeFusionError, MissingWeights, unknown_name
 from ..texture import TextureHistogram, TexturePresets
 from .denoiser import Denoiser
 from .sampler_spec import SamplerSpec
@@ -73,7 +73,7 @@ class ModelCard:
             }
             return cls(
                 spec=ModelSpec.from_dict(values["spec"]),
-                sampler=SamplerSpec(**values["sampler"]),
+                sampler=SamplerSpec.from_dict(values["sampler"]),
                 textures=textures,
                 licence=values["licence"],
                 description=values["description"],
@@ -107,7 +107,7 @@ def read_card(folder: Path) -> ModelCard:
     try:
         return ModelCard.from_dict(json.loads((folder / CARD).read_text()))
     except FileNotFoundError:
-        raise LeFusionError(
+        raise MissingWeights(
             f"The folder {folder.name} holds no model: there is no {CARD} in it. "
             "Give a bundled name (`lefusion models`) or a folder made by `lefusion train` or `lefusion convert`."
         ) from None
@@ -122,9 +122,9 @@ def load_denoiser(folder: Path, card: ModelCard) -> Denoiser:
 
     file = folder / WEIGHTS
     if not file.is_file():
-        raise LeFusionError(f"The weights of model '{card.spec.name}' are missing: no {WEIGHTS} in {folder.name}.")
+        raise MissingWeights(f"The weights of model '{card.spec.name}' are missing: no {WEIGHTS} in {folder.name}.")
     if file_sha256(file) != card.sha256:
-        raise LeFusionError(
+        raise MissingWeights(
             f"The weights of model '{card.spec.name}' are not those its card describes (another sha256). "
             "Take the model folder anew."
         )

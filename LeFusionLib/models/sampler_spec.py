@@ -1,9 +1,10 @@
 """How tissue is sampled: method, steps, repeats, guidance."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from ..errors import LeFusionError, unknown_name
+from ..errors import LeFusionError, check_keys, unknown_name
 
 METHODS = ("ddpm", "ddim", "dpm++")
 
@@ -41,3 +42,9 @@ class SamplerSpec:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "SamplerSpec":
+        """From JSON; an unknown key is refused and its neighbour named."""
+        check_keys("sampler setting", values, [f.name for f in fields(cls)])
+        return cls(**values)

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from ..diffusion.schedule import DiffusionSchedule, cosine_schedule
-from ..errors import LeFusionError, unknown_name
+from ..errors import LeFusionError, MissingWeights, unknown_name
 from ..texture import TexturePresets, published_textures
 from .checkpoint import CARD, ModelCard, file_sha256, load_denoiser, read_card
 from .denoiser import Denoiser
@@ -117,7 +117,7 @@ def default_model() -> str:
     """The bundled texture model that is used when none is named."""
     for name in bundled_models("texture"):
         return name
-    raise LeFusionError("No model comes with this installation; give a model folder with --model.")
+    raise MissingWeights("No model comes with this installation; give a model folder with --model.")
 
 
 def mask_model_for(spec: ModelSpec) -> str | None:

@@ -1,6 +1,6 @@
 """DiffMask: a lesion's shape from noise, inside its control sphere and a boundary (LeFusion, Sec. 3.3)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +20,14 @@ from .published_mask import clean_up, zoomed_frame
 from .watch import Cancel, Progress, Watch
 
 
-def open_mask_model(model: Model | str | Path, device: str = "auto") -> Model:
+def open_mask_model(
+    model: Model | str | Path, device: str = "auto", opened_by: Callable[[str, str], Model] = load_model
+) -> Model:
     """The model, opened where it is a name or a path; one that makes tissue is refused."""
     possible = (HANDCRAFTED, *bundled_models("mask"))
     if isinstance(model, str) and not Path(model).exists() and model not in bundled_models():
         raise unknown_name("mask model", model, possible)
-    opened = model if isinstance(model, Model) else load_model(model, device)
+    opened = model if isinstance(model, Model) else opened_by(str(model), device)
     if opened.spec.kind != "mask":
         raise LeFusionError(
             f"'{opened.spec.name}' makes tissue; a model that draws shapes is needed. Possible: {', '.join(possible)}."

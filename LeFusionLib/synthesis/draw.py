@@ -71,8 +71,7 @@ def draw_lesion_mask(
     voxel of the boundary, too large for the model, or cannot be met; `Cancelled` within one evaluation.
     """
     sphere.check_inside(volume)
-    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-        raise LeFusionError(f"The shape's number is 0, 1, 2, ...; got {number!r}.")
+    check_number(number)
     inside = boundary_mask(boundary, volume)
     allowed = sphere.mask_on(volume) if inside is None else sphere.mask_on(volume) & inside
     if not allowed.any():
@@ -92,6 +91,12 @@ def draw_lesion_mask(
     rng = place_generator(seed, sphere.center_ras).spawn(number + 1)[number]
     array = _drawn_until_it_fits(drawer, volume, sphere, allowed, rng)
     return LesionMask(array, volume.ijk_to_ras, drawer.classes, sphere=sphere, drawn_by=drawer.name)
+
+
+def check_number(number: object) -> None:
+    """Which of a seed's shapes is meant: 0, 1, 2, ..."""
+    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+        raise LeFusionError(f"The shape's number is 0, 1, 2, ...; got {number!r}.")
 
 
 def handcrafted_drawer(lesion_class: str | None = None, ratings: Mapping[str, float] | None = None) -> Drawer:

@@ -22,12 +22,17 @@ CLASS_COLORS = ((0.90, 0.35, 0.25), (0.25, 0.60, 0.90), (0.95, 0.75, 0.20), (0.4
 
 @dataclass(frozen=True, eq=False)
 class SynthesisResult:
-    """`volume` with the lesion in it, `lesion_mask` on the same grid, the `report`, and the untouched `original`."""
+    """`volume` with the lesion in it, `lesion_mask` on the same grid, the `report`, and the untouched `original`.
+
+    `lesion_numbers` (D, H, W) uint16 tells the lesions apart: n in the n-th mask asked for, from 1; 0 outside. None
+    where nobody counted.
+    """
 
     volume: Volume
     lesion_mask: LesionMask
     report: dict[str, Any]
     original: Volume
+    lesion_numbers: np.ndarray | None = None
 
     def save(
         self,
@@ -92,3 +97,11 @@ def together(masks: Sequence[LesionMask]) -> LesionMask:
     """One mask of all lesions, which do not overlap."""
     array = np.logical_or.reduce([mask.array for mask in masks])
     return replace(masks[0], array=array, sphere=None, drawn_by=None)
+
+
+def numbered(masks: Sequence[LesionMask]) -> np.ndarray:
+    """(D, H, W) uint16: n where the n-th mask is, from 1; they do not overlap."""
+    numbers = np.zeros(masks[0].shape, dtype=np.uint16)
+    for number, mask in enumerate(masks, start=1):
+        numbers[mask.union] = number
+    return numbers

@@ -1,7 +1,7 @@
 """The main job: a lesion painted into a volume."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from ..volume import Volume
 from .lesions import plan_lesions
 from .paint import paint_back
 from .report import make_report
-from .result import SynthesisResult, together
+from .result import SynthesisResult, numbered, together
 from .tissue import make_tissue
 
 
@@ -47,6 +47,7 @@ def synthesize(
     sampler = (sampler or SamplerSpec()).filled_from(model.card.sampler)
     window = window_for(model.spec.intensity, volume.array)
     clock.lap("model")
+    masks = [lesion] if isinstance(lesion, LesionMask) else list(lesion)
     lesions = plan_lesions(volume, lesion, model.spec, model.textures, window, texture, seed)
     clock.lap("prepare")
     patches, network_evaluations = make_tissue(model, lesions, sampler, progress, cancel)
@@ -58,7 +59,7 @@ def synthesize(
     mask = together([planned.mask for planned in lesions])
     clock.lap("paint")
     report = make_report(volume, result, mask, lesions, window, model, sampler, network_evaluations, seed, clock.laps)
-    return SynthesisResult(result, mask, report, volume)
+    return SynthesisResult(result, mask, report, volume, numbered(masks))
 
 
 class Clock:
@@ -72,3 +73,9 @@ class Clock:
         now = time.monotonic()
         self.laps[name] = self.laps.get(name, 0.0) + now - self._since
         self._since = now
+
+    def add(self, laps: Mapping[str, float]) -> None:
+        """Stages that were timed elsewhere, up to now."""
+        for name, seconds in laps.items():
+            self.laps[name] = self.laps.get(name, 0.0) + seconds
+        self._since = time.monotonic()
