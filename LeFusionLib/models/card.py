@@ -111,3 +111,17 @@ def mask_model_for(spec: ModelSpec) -> str | None:
         if read_card(folder).spec.classes == spec.classes:
             return name
     return None
+
+
+def find_card(model: str) -> ModelCard:
+    """The card of a bundled name or a model folder. A published `.pt` has none: convert it first."""
+    bundled = bundled_models()
+    if model in bundled:
+        return read_card(bundled[model])
+    if Path(model).is_dir():
+        return read_card(Path(model))
+    if Path(model).suffix == ".pt":
+        raise LeFusionError("A published checkpoint must be converted first: `lefusion convert FILE -o FOLDER`.")
+    if Path(model).name != model:  # it was a folder
+        raise MissingWeights(f"The model folder '{Path(model).name}' is not there any more. Choose another.")
+    raise unknown_name("model", model, bundled)

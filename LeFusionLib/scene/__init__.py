@@ -4,10 +4,14 @@ Works the same in desktop Slicer, under slicer-core alone and under trame; a `Ho
 """
 
 from .boundary import boundary_on as boundary_on
+from .difference import difference_node as difference_node
+from .difference import remove_difference as remove_difference
+from .export import export_result as export_result
 from .host import Host as Host
 from .housekeeping import find_node as find_node
 from .housekeeping import taken_back_on_error as taken_back_on_error
 from .job import SceneJob as SceneJob
+from .job import check_lesions as check_lesions
 from .job import prepare as prepare
 from .job import request_of as request_of
 from .parameters import Parameters as Parameters

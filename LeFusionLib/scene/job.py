@@ -1,22 +1,25 @@
 """What a scene asks for, as the request that every front end shares; and the answer, put back into the scene."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from ..errors import LeFusionError, unknown_name
 from ..lesion_mask import LesionMask
+from ..models.spec import ModelSpec
 from ..synthesis.boundary import boundary_mask
 from ..synthesis.request import LesionRequest, SynthesisRequest
 from ..synthesis.result import SynthesisResult
-from ..volume import Volume
+from ..volume import Volume, spacing_of
 from .host import Host
 from .housekeeping import find_node
 from .parameters import Parameters
 from .results import SceneResult, add_result
-from .spheres import center_world, control_sphere_of, drawing_boundary, read_settings
+from .spheres import center_world, control_sphere_of, drawing_boundary, grid_of, read_settings
 from .transforms import matrix_between
-from .volumes import volume_from_node
+from .volumes import checked_scan, volume_from_node
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +45,21 @@ class SceneJob:
             for n in range(1, len(self.request.lesions) + 1)
         ]
         return add_result(host, source, result.volume.array, lesions, result.report)
+
+
+def check_lesions(volume_node: Any, spheres: Sequence[Any], spec: ModelSpec) -> None:
+    """Raise the `LeFusionError` that says why these spheres (nodes) cannot be filled yet; quick enough to be asked
+    while one of them is dragged."""
+    checked_scan(volume_node)
+    if not spheres:
+        raise LeFusionError("There is no lesion yet. Press 'Add lesion' and click into a view.")
+    grid = grid_of(volume_node)
+    for sphere in spheres:
+        control_sphere_of(sphere, volume_node).check_inside(grid)
+        settings = read_settings(sphere)
+        spec.check_diameter(settings.diameter_mm, spacing_of(grid.ijk_to_ras))
+        if settings.lesion_class not in spec.classes:
+            raise unknown_name(f"class of model '{spec.name}'", settings.lesion_class, spec.classes)
 
 
 def request_of(parameters: Parameters) -> SynthesisRequest:

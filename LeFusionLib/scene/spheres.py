@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import LeFusionError
-from ..geometry import TIE_MM, ControlSphere
+from ..geometry import TIE_MM, ControlSphere, Grid
 from ..synthesis.chance import check_seed
 from .boundary import boundary_on
 from .host import Host
@@ -150,8 +150,7 @@ def sphere_mask_in_world(sphere: Any, volume_node: Any) -> np.ndarray:
     world = world_sphere(sphere)
     center, radius_mm = np.array(world.center_ras), world.diameter_mm / 2
     if matrix_between(checked_scan(volume_node), None) is not None:
-        grid = _Grid(shape_of(volume_node), frame_matrix(volume_node))
-        return world.mask_on(grid)
+        return world.mask_on(grid_of(volume_node))
     shape = np.array(shape_of(volume_node))
     mask = np.zeros(shape, dtype=bool)
     reached = voxels_of_world(center + radius_mm * np.vstack([np.zeros(3), _directions()]), volume_node)
@@ -199,6 +198,11 @@ def _mm(point: tuple[float, float, float]) -> str:
 class _Grid:
     shape: tuple[int, int, int]
     ijk_to_ras: np.ndarray
+
+
+def grid_of(volume_node: Any) -> Grid:
+    """Shape and matrix as `volume_from_node` has them, without the voxels."""
+    return _Grid(shape_of(volume_node), frame_matrix(volume_node))
 
 
 def _directions() -> np.ndarray:

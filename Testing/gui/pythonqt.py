@@ -42,7 +42,7 @@ def _property(name, type_name, writable):
 
 
 def _dress(module):
-    for cls in vars(module).values():
+    for cls in [getattr(module, name) for name in dir(module)]:
         if not (inspect.isclass(cls) and issubclass(cls, QObject)):
             continue
         meta = cls.staticMetaObject
@@ -191,7 +191,7 @@ class ctkSliderWidget(QWidget):
         self._slider.blockSignals(False)
         self.valueChanged.emit(value)
 
-    def _of_box(name, kind):  # noqa: N805  builds class attributes
+    def _of_box(name, kind):
         return Property(kind, lambda self: self._box.property(name), lambda self, v: self._box.setProperty(name, v))
 
     minimum, maximum = _of_box("minimum", float), _of_box("maximum", float)
@@ -278,7 +278,7 @@ class qMRMLNodeComboBox(QWidget):
             self._current = node_id
             self.currentNodeChanged.emit(self.currentNode())
 
-    def _value(name, kind):  # noqa: N805
+    def _value(name, kind):
         def set_(self, value):
             self._values[name] = value
             if self._scene is not None:
@@ -340,6 +340,7 @@ def stray_attributes(root):
     found = []
     for widget in [root, *QObject.findChildren(root, QObject)]:
         for name, value in vars(widget).items():
-            if not isinstance(value, QtCore.SignalInstance) and not name.startswith("_"):
+            by_loader = isinstance(value, QObject) and QObject.property(value, "objectName") == name
+            if not (isinstance(value, QtCore.SignalInstance) or by_loader or name.startswith("_")):
                 found.append(f"{type(widget).__name__} {QObject.property(widget, 'objectName')}.{name}")
     return found
