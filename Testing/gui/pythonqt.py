@@ -310,9 +310,14 @@ class _Loader(QUiLoader):
         return super().createWidget(class_name, parent, name)
 
     def load(self, file):
-        widget = super().load(file)
-        tree = ElementTree.parse(file.fileName() if callable(file.fileName) else file.fileName)
-        for connection in tree.iter("connection"):
+        tree = ElementTree.fromstring(bytes(file.readAll().data()))
+        connections = tree.find("connections")
+        tree.remove(connections)  # Qt itself knows no signal with a vtkMRMLScene*
+        content = QtCore.QBuffer()
+        content.setData(ElementTree.tostring(tree))
+        content.open(QtCore.QIODevice.ReadOnly)
+        widget = super().load(content)
+        for connection in connections.iter("connection"):
             ends = [connection.findtext(part) for part in ("sender", "signal", "receiver", "slot")]
             if ends[1] != "mrmlSceneChanged(vtkMRMLScene*)" or ends[3] != "setMRMLScene(vtkMRMLScene*)":
                 raise TypeError(f"The host does not know the connection {ends}")
