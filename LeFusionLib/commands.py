@@ -47,16 +47,7 @@ def synthesize(options: argparse.Namespace) -> None:
             seed, progress = options.seed, reporter.progress
             result = lf.synthesize(volume, lesion, model, texture, _sampler(options), seed, progress, cancel)
         else:
-            request = lf.SynthesisRequest(
-                _lesions(options, texture),
-                options.model,
-                options.mask_model,
-                _built_in_boundary(options),
-                _sampler(options),
-                options.device,
-                options.seed,
-            )
-            boundary = _given_boundary(options)
+            request, boundary = _request(options, texture), _given_boundary(options)
             result = lf.run_request(volume, request, boundary, reporter.progress, cancel, models)
         clock.add(result.report["seconds"])
         if cancel():
@@ -320,6 +311,18 @@ def _sampler(options: argparse.Namespace) -> "lf.SamplerSpec":
 def _given_mask(path: str, spec: "ModelSpec") -> "lf.LesionMask":
     labels, ijk_to_ras, _ = lf.read_labels(path)
     return lf.LesionMask.from_labels(labels, ijk_to_ras, {name: n for n, name in enumerate(spec.classes, 1)})
+
+
+def _request(options: argparse.Namespace, texture: Any) -> "lf.SynthesisRequest":
+    return lf.SynthesisRequest(
+        _lesions(options, texture),
+        options.model,
+        options.mask_model,
+        _built_in_boundary(options),
+        _sampler(options),
+        options.device,
+        options.seed,
+    )
 
 
 def _lesions(options: argparse.Namespace, texture: Any = "random") -> "tuple[lf.LesionRequest, ...]":

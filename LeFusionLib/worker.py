@@ -206,7 +206,7 @@ def _synthesize(message: Mapping[str, Any], tell: Tell, cancel: Callable[[], boo
 
 def _draw_mask(message: Mapping[str, Any], tell: Tell, cancel: Callable[[], bool]) -> dict[str, Any]:
     volume, request, boundary, out = _asked(message)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for mask in draw_request(volume, request, boundary, _progress(tell), cancel, open_model):
         file = f"labels-{len(rows) + 1}.npy"
         write_array(out / file, mask.labels())
@@ -283,6 +283,7 @@ def _private_streams() -> tuple[TextIO, TextIO]:
     requests = os.fdopen(os.dup(0), encoding="utf-8", errors="replace")
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8", newline="\n")
     answers.write("\n")  # ends a line that somebody may have begun before us
+    answers.flush()
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)

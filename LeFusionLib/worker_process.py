@@ -91,7 +91,8 @@ class WorkerProcess:
             with suppress(subprocess.TimeoutExpired):
                 self._popen.wait(patience_s)
         _kill_tree(self._popen)
-        self._popen.wait()
+        with suppress(subprocess.TimeoutExpired):  # a process that waits for its driver ends when that answers
+            self._popen.wait(JOIN_S)
         for thread in self._threads:
             thread.join(JOIN_S)
         for pipe, thread in zip(

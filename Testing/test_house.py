@@ -36,7 +36,7 @@ FLOORS = {
     3: ["models"],
     4: ["synthesis"],
     5: ["training", "evaluation", "baselines", "scene"],  # wings: each on its own over floors 0 to 4
-    6: ["worker", "commands"],
+    6: ["worker", "worker_process", "worker_client", "commands"],
     7: ["app", "cli", "__main__"],
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
@@ -168,6 +168,8 @@ def attributes_read():
         ("models.mask_spec", "MaskSpec"),
         ("models.sampler_spec", "SamplerSpec"),
         ("models.checkpoint", "ModelCard"),
+        ("synthesis.request", "LesionRequest"),
+        ("synthesis.request", "SynthesisRequest"),
         ("training.settings", "TrainSettings"),
     ],
 )

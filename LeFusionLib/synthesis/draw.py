@@ -15,7 +15,6 @@ from ..level_set import LevelSet
 from ..volume import Volume
 from .boundary import Boundary, boundary_mask
 from .chance import place_generator
-from .shapes import handcrafted_shape
 
 if TYPE_CHECKING:
     from ..models.sampler_spec import SamplerSpec
@@ -103,6 +102,8 @@ def handcrafted_drawer(lesion_class: str | None = None, ratings: Mapping[str, fl
     """Shapes made by hand, of any one class."""
     if ratings:
         raise LeFusionError("Hand-crafted shapes cannot be steered by ratings; choose a mask model for that.")
+    from .shapes import handcrafted_shape  # needs scipy, which a program that only asks may lack
+
     return Drawer(HANDCRAFTED, (lesion_class or "nodule",), TOLERANCE, handcrafted_shape)
 
 

@@ -3,7 +3,6 @@
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 HERE = Path(__file__).resolve().parent
@@ -51,15 +50,9 @@ def panel(desk):
     desk.close_panel(widget)
 
 
-def add_volume(name="CT", shape=(20, 24, 28), spacing=2.0):
-    import slicer
-
-    voxels = np.random.default_rng(0).integers(-900, -700, shape).astype(np.int16)
-    matrix = np.diag([spacing, spacing, spacing, 1.0])
-    return slicer.util.addVolumeFromArray(voxels, ijkToRAS=matrix, name=name)
-
-
 @pytest.fixture
 def volume(desk):
     """About 56 x 48 x 40 mm of noisy lung, from the world's origin on."""
+    from hands import add_volume
+
     return add_volume()

@@ -2,29 +2,7 @@
 
 import numpy as np
 import pytest
-
-
-def click(button):
-    from PySide6.QtCore import Qt
-    from PySide6.QtTest import QTest
-
-    assert button.enabled and button.isVisible()
-    QTest.mouseClick(button, Qt.LeftButton)
-
-
-def pick(combo, text):
-    """As a user does: the item is chosen and `activated` is sent."""
-    index = combo.findText(text)
-    assert index >= 0, f"{text} is not offered"
-    combo.setCurrentIndex(index)
-    combo.activated.emit(index)
-
-
-def placed(panel, *points):
-    """Adds a lesion at each point, as if a view had been clicked."""
-    for point in points:
-        click(panel.ui.addLesionButton)
-        panel.lesions.selected().AddControlPointWorld(*map(float, point))
+from hands import click, pick, placed
 
 
 def cells(panel, row):
