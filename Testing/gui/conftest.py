@@ -27,6 +27,7 @@ def desk(slicer_host, monkeypatch):
 
     pythonqt.problems.clear()
     slicer_host.scene.Clear(False)
+    slicer_host.in_the_hierarchy()
     slicer_host.shown.clear()
     slicer_host.answers.clear()
     slicer_host.qt.QSettings().clear()

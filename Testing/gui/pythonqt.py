@@ -6,6 +6,7 @@ swallow (an exception in a slot, a signal that does not exist) is collected in `
 C++ headers declare and nothing else; how the real ones look and behave is not shown by any test here.
 """
 
+import ctypes
 import inspect
 import os
 import sys
@@ -327,6 +328,11 @@ class _Loader(QUiLoader):
 
 def make_modules():
     """`qt` and `ctk`; Qt's classes are dressed once for the whole process."""
+    if sys.version_info < (3, 12):
+        # PySide6 6.12 takes None and the booleans for immortal, which they are from Python 3.12 on: each call that
+        # returns one would take a reference away, until the interpreter ends in mid-test.
+        for immortal in (None, True, False):
+            ctypes.c_ssize_t.from_address(id(immortal)).value += 1 << 40
     for module in (QtCore, QtGui, QtWidgets):
         _dress(module)
     QObject.__getattribute__ = _getattribute

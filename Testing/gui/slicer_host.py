@@ -167,6 +167,10 @@ class SlicerHost:
         spec.loader.exec_module(module)
         return module
 
+    def in_the_hierarchy(self):
+        """Slicer has a subject hierarchy in every scene."""
+        slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(self.scene)
+
     def open_panel(self, **arguments):
         """A new panel, set up and entered, as when the user opens the module."""
         parent = Parent()
