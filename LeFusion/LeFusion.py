@@ -611,7 +611,7 @@ class LeFusionTest(ScriptedLoadableModuleTest):
 
     def test_panelOpensAndSaysWhatIsMissing(self) -> None:
         slicer.util.selectModule("LeFusion")
-        widget = slicer.modules.LeFusionWidget
+        widget = slicer.util.getModuleWidget("LeFusion")
         self.assertFalse(widget.ui.applyButton.enabled)
         self.assertTrue(widget.ui.reasonLabel.text)
         widget.ui.volumeSelector.setCurrentNode(makePhantom())
