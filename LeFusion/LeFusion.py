@@ -102,17 +102,15 @@ class LeFusionWidget(ScriptedLoadableModuleWidget, slicer.util.VTKObservationMix
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         self.logic = LeFusionLogic()
         self.host, self.parameters = self.logic.host(), self.logic.parameters()
-        panel = importlib.import_module("LeFusionPanel.lesions"), importlib.import_module("LeFusionPanel.results")
-        setUp, runner = importlib.import_module("LeFusionPanel.setup"), importlib.import_module("LeFusionPanel.runner")
+        lesions, results, runner, setUp = (
+            importlib.import_module(f"LeFusionPanel.{name}") for name in ("lesions", "results", "runner", "setup")
+        )
         self.missingPackages, self.newTimeLeft = setUp.missingPackages, runner.TimeLeft
-        self.modelError, self.cards, self.updating = "", {}, False
+        self.modelError, self.cards, self.bundled, self.updating = "", {}, {"texture": [], "mask": []}, False
         self.job = self.handle = self.stopReason = self.helpAction = None
         self.runner = runner.Runner(self.logic.client(), uiWidget)
-        self.lesions, self.results, self.setUp = (
-            panel[0].LesionTable(self),
-            panel[1].Results(self),
-            setUp.SetUpList(self),
-        )
+        self.lesions, self.results = lesions.LesionTable(self), results.Results(self)
+        self.setUpList = setUp.SetUpList(self)
         self.sphereModels = library("scene").SphereModels(self.host)
         self.ui.helpButton.hide()
         self.ui.progressBar.hide()
@@ -124,7 +122,7 @@ class LeFusionWidget(ScriptedLoadableModuleWidget, slicer.util.VTKObservationMix
         self.connectWidgets()
         events = slicer.vtkMRMLScene
         self.addObserver(slicer.mrmlScene, events.StartCloseEvent, self.onSceneStartClose)
-        for event in (events.EndCloseEvent, events.EndImportEvent, events.NodeAddedEvent, events.NodeRemovedEvent):
+        for event in (events.EndCloseEvent, events.EndImportEvent, events.NodeRemovedEvent):
             self.addObserver(slicer.mrmlScene, event, self.onSceneChanged)
         self.shortcuts = self.makeShortcuts()
         self.sphereModels.start()
@@ -166,17 +164,21 @@ class LeFusionWidget(ScriptedLoadableModuleWidget, slicer.util.VTKObservationMix
         for shortcut in self.shortcuts:
             shortcut.enabled = True
         self.cards.clear()  # a model folder may have been made meanwhile
+        bundled_models = library("models.card").bundled_models
+        self.bundled = {kind: list(bundled_models(kind)) for kind in ("texture", "mask")}
         if self.parameters.volume is None:
             shown = slicer.app.applicationLogic().GetSelectionNode().GetActiveVolumeID()
             self.parameters.volume = slicer.mrmlScene.GetNodeByID(shown) if shown else None
         self.updateFromScene()
-        self.setUp.update()
+        self.setUpList.update()
 
     def exit(self) -> None:
         for shortcut in self.shortcuts:
             shortcut.enabled = False
         self.results.leave()
-        slicer.app.applicationLogic().GetInteractionNode().SwitchToViewTransformMode()
+        interaction = slicer.app.applicationLogic().GetInteractionNode()
+        if interaction.GetCurrentInteractionMode() == interaction.Place:
+            interaction.SwitchToViewTransformMode()
 
     def cleanup(self) -> None:
         self.stopWorker()
@@ -185,6 +187,12 @@ class LeFusionWidget(ScriptedLoadableModuleWidget, slicer.util.VTKObservationMix
         self.lesions.clear()
         self.results.clear()
         self.removeObservers()
+
+    def onReload(self) -> None:
+        """For developers: the parts are read anew with the module."""
+        for name in [name for name in sys.modules if name.partition(".")[0] in ("LeFusionPanel", "LeFusionLib")]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
 
     def stopWorker(self) -> None:
         self.runner.close()
@@ -252,16 +260,15 @@ class LeFusionWidget(ScriptedLoadableModuleWidget, slicer.util.VTKObservationMix
         self.ui.segmentCombo.enabled = bool(self.segmentIds) and not lung
 
     def showModels(self) -> None:
-        cards = library("models.card")
         folder = str(slicer.util.settingsValue(MODEL_FOLDER_SETTING, ""))
-        names = [*cards.bundled_models("texture"), *([folder] if folder else [])]
+        names = [*self.bundled["texture"], *([folder] if folder else [])]
         self.modelNames = names if self.parameters.model in names else [*names, self.parameters.model]
         self.ui.modelCombo.clear()
         for name in self.modelNames:
             self.ui.modelCombo.addItem(os.path.basename(name))
         self.ui.modelCombo.addItem(_("Folder..."))
         self.ui.modelCombo.currentIndex = self.modelNames.index(self.parameters.model)
-        self.maskModels = ["", *cards.bundled_models("mask"), "handcrafted"]
+        self.maskModels = ["", *self.bundled["mask"], "handcrafted"]
         self.ui.maskModelCombo.clear()
         for name in self.maskModels:
             self.ui.maskModelCombo.addItem(name or _("what fits the model"))
@@ -306,12 +313,16 @@ class LeFusionWidget(ScriptedLoadableModuleWidget, slicer.util.VTKObservationMix
 
     # ---- from the panel to the scene
 
+    def silent(self) -> bool:
+        """Do the controls change because the scene does, and not by the user's hand?"""
+        return self.updating or slicer.mrmlScene.IsClosing() or slicer.mrmlScene.IsImporting()
+
     def onVolume(self, node: Any) -> None:
-        if not self.updating:
+        if not self.silent():
             self.parameters.volume = node
 
     def onBoundary(self, node: Any) -> None:
-        if self.updating:
+        if self.silent():
             return
         segmentIds = list(node.GetSegmentation().GetSegmentIDs()) if node is not None else []
         self.parameters.boundary = (node, segmentIds[0]) if segmentIds else None
@@ -320,7 +331,7 @@ class LeFusionWidget(ScriptedLoadableModuleWidget, slicer.util.VTKObservationMix
         self.parameters.boundary = (self.ui.boundarySelector.currentNode(), self.segmentIds[index])
 
     def onLung(self, on: bool) -> None:
-        if not self.updating:
+        if not self.silent():
             self.parameters.built_in_boundary = "lung" if on else ""
 
     def onModel(self, index: int) -> None:
@@ -337,7 +348,7 @@ class LeFusionWidget(ScriptedLoadableModuleWidget, slicer.util.VTKObservationMix
             self.cards.pop(folder, None)
             self.parameters.model = folder
         self.updateFromScene()
-        self.setUp.update()
+        self.setUpList.update()
 
     def onMaskModel(self, index: int) -> None:
         self.parameters.mask_model = self.maskModels[index]
@@ -467,7 +478,7 @@ class LeFusionWidget(ScriptedLoadableModuleWidget, slicer.util.VTKObservationMix
 
     def openSetUp(self) -> None:
         self.ui.setUpSection.collapsed = False
-        self.setUp.update()
+        self.setUpList.update()
 
     def useProcessor(self) -> None:
         self.parameters.device = "cpu"

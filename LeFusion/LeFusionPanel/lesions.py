@@ -34,6 +34,7 @@ class LesionTable(slicer.util.VTKObservationMixin):
         for column in (DIAMETER, CLASS, TEXTURE, SEED, DELETE):
             header.setSectionResizeMode(column, qt.QHeaderView.ResizeToContents)
         self.ui.lesionTable.verticalHeader().hide()
+        self.ui.lesionTable.verticalHeader().setDefaultSectionSize(24)
         self.ui.lesionTable.connect("cellClicked(int,int)", self.onCellClicked)
         self.ui.lesionTable.connect("itemSelectionChanged()", self.onSelectionChanged)
         self.ui.addLesionButton.connect("clicked()", self.add)
@@ -115,6 +116,9 @@ class LesionTable(slicer.util.VTKObservationMixin):
         self.ui.seedSpinBox.value = min(settings.seed, self.ui.seedSpinBox.maximum)
         classes = list(card.spec.classes) if card is not None else []
         _fill(self.ui.classCombo, classes, settings.lesion_class)
+        choice = self.ui.classCombo.count > 1
+        self.ui.classCombo.setVisible(choice)
+        self.ui.classLabel.setVisible(choice)
         presets = card.textures.get(settings.lesion_class, {}) if card is not None else {}
         name = settings.texture if isinstance(settings.texture, str) else CUSTOM
         _fill(self.ui.textureCombo, [*presets, RANDOM], name)
@@ -193,7 +197,7 @@ class LesionTable(slicer.util.VTKObservationMixin):
         self.ui.histogramLabel.setVisible(histogram is not None)
         self.ui.rangeLabel.setVisible(histogram is not None)
         if histogram is not None:
-            self.ui.histogramLabel.pixmap = drawHistogram(histogram, window, self.ui.histogramLabel.palette)
+            self.ui.histogramLabel.setPixmap(drawHistogram(histogram, window, self.ui.histogramLabel.palette))
             self.ui.rangeLabel.text = rangeText(histogram, window, texture)
 
 

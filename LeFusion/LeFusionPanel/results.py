@@ -43,9 +43,7 @@ class Results:
         if self.nodes:
             self.ui.resultCombo.currentIndex = self.nodes.index(chosen) if chosen in self.nodes else len(self.nodes) - 1
         there = bool(self.nodes)
-        for name in ("resultCombo", "opacitySlider", "blinkCheckBox", "differenceCheckBox", "undoButton",
-                     "removeButton", "exportButton"):  # fmt: skip
-            getattr(self.ui, name).enabled = there
+        self.ui.resultSection.setVisible(there)
         if not there:
             self.ui.blinkCheckBox.checked = False
             self.ui.differenceCheckBox.checked = False
@@ -67,7 +65,6 @@ class Results:
         node = self.chosen()
         report = None if node is None else bridge.report_of(node)
         if report is None:
-            self.ui.reportLabel.text = _("Nothing was made yet.")
             return
         lines = []
         for number, lesion in enumerate(report.get("lesions", []), start=1):

@@ -54,7 +54,9 @@ class TimeLeft:
         now = time.monotonic()
         if self.stage != (message, total) or self.since is None:
             self.stage, self.since, self.first = (message, total), now, step
-        said = _("{message}: {step} of {total}").format(message=message, step=step, total=total)
+        said = _("{message}: {step} of {total}").format(
+            message=message[:1].upper() + message[1:], step=step, total=total
+        )
         if step <= self.first:
             return said
         seconds = (now - self.since) / (step - self.first) * (total - step)

@@ -95,7 +95,7 @@ def test_a_result_blinks_is_compared_exported_and_taken_back(desk, panel, ready,
     click(panel.ui.exportButton)
     assert "exist" in panel.ui.statusLabel.text  # nothing is replaced
     click(panel.ui.undoButton)
-    assert panel.parameters.results == [] and not panel.ui.undoButton.enabled
+    assert panel.parameters.results == [] and not panel.ui.resultSection.isVisible()
     assert view.GetBackgroundVolumeID() == ready.GetID() and view.GetForegroundVolumeID() is None
     assert nodes(desk.scene) - start == set()
 
