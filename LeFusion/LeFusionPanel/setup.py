@@ -38,8 +38,9 @@ class SetUpList:
         """Look again. The section opens by itself while something is missing."""
         torch, safetensors = (_version(name) for name in NEEDED)
         extension = importlib.util.find_spec("PyTorchUtils") is not None
-        self._show("extension", extension or torch is not None, _("there") if extension else _("not installed"))
-        self.ui.extensionFixButton.enabled = not extension
+        instead = _("not installed") if torch is None else _("not needed, torch is there")
+        self._show("extension", extension or torch is not None, _("there") if extension else instead)
+        self.ui.extensionFixButton.enabled = not extension and torch is None
         self._show("torch", torch is not None, torch or _("not installed"))
         self.ui.torchFixButton.enabled = torch is None
         self._show("safetensors", safetensors is not None, safetensors or _("not installed"))
