@@ -108,6 +108,7 @@ class LeFusionWidget(ScriptedLoadableModuleWidget, slicer.util.VTKObservationMix
         self.missingPackages, self.newTimeLeft = setUp.missingPackages, runner.TimeLeft
         self.modelError, self.cards, self.bundled, self.updating = "", {}, {"texture": [], "mask": []}, False
         self.job = self.handle = self.stopReason = self.helpAction = None
+        self.windowOf = (None, None)
         self.runner = runner.Runner(self.logic.client(), uiWidget)
         self.lesions, self.results = lesions.LesionTable(self), results.Results(self)
         self.setUpList = setUp.SetUpList(self)
@@ -300,16 +301,20 @@ class LeFusionWidget(ScriptedLoadableModuleWidget, slicer.util.VTKObservationMix
 
     def window(self) -> Any:
         """The grey values the chosen model sees, for the chosen volume; None as long as they are not known."""
-        card, intensity = self.card(), library("intensity")
+        card, volume = self.card(), self.parameters.volume
         if card is None:
             return None
-        try:
-            if card.spec.intensity["kind"] == "fixed":
-                return intensity.window_for(card.spec.intensity, [])
-            volume = library("scene").volumes.checked_scan(self.parameters.volume)
-            return intensity.window_for(card.spec.intensity, slicer.util.arrayFromVolume(volume))
-        except library().LeFusionError:
+        fixed = card.spec.intensity["kind"] == "fixed"
+        if not fixed and (volume is None or volume.GetImageData() is None):
             return None
+        asked = (self.parameters.model, None if fixed else (volume.GetID(), volume.GetImageData().GetMTime()))
+        if asked != self.windowOf[0]:  # else a percentile of all voxels, while a slider is dragged
+            array = [] if fixed else slicer.util.arrayFromVolume(volume)
+            try:
+                self.windowOf = asked, library("intensity").window_for(card.spec.intensity, array)
+            except library().LeFusionError:  # a flat volume; Apply says so
+                self.windowOf = asked, None
+        return self.windowOf[1]
 
     # ---- from the panel to the scene
 

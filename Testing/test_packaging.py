@@ -72,7 +72,7 @@ def test_the_module_lists_name_every_script_panel_and_icon_and_nothing_else():
     module = ROOT / "LeFusion"
     scripts = sorted(path.relative_to(module).as_posix() for path in module.rglob("*.py"))
     assert sorted(listed("LeFusion/CMakeLists.txt", "MODULE_PYTHON_SCRIPTS")) == scripts
-    kept = [p for p in (ROOT / "Resources").rglob("*") if p.is_file() and p.parent.name != "Screenshots"]
+    kept = [p for p in (ROOT / "Resources").rglob("*") if p.is_file()]
     resources = sorted(path.relative_to(ROOT).as_posix() for path in kept)
     assert sorted(listed("LeFusion/CMakeLists.txt", "MODULE_SHARED_RESOURCES")) == resources
 
@@ -87,6 +87,8 @@ def test_the_three_descriptions_of_the_extension_agree():
     assert " ".join(card["build_dependencies"]) == classic["depends"] == extension("DEPENDS")
     for name in ("homepage", "contributors", "iconurl", "description", "screenshoturls"):
         assert classic[name] == extension(name.upper())
+    for address in (classic["iconurl"], *classic["screenshoturls"].split()):
+        assert (ROOT / address.partition("/main/")[2]).is_file()
     schema_keys = {"$schema", "build_dependencies", "build_subdirectory", "category", "enabled", "scm_revision"}
     assert set(card) <= schema_keys | {"scm_type", "scm_url", "tier"}  # the schema allows no other key
 

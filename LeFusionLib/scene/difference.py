@@ -30,6 +30,7 @@ def difference_node(host: Host, result: Any) -> Any:
             if name != SYNTHETIC:
                 node.RemoveAttribute(name)
         node.SetSaveWithScene(False)
+        node.SetHideFromEditors(True)
         image = vtk.vtkImageData()
         image.CopyStructure(images[0])
         image.GetPointData().SetScalars(numpy_to_vtk(difference, deep=True))

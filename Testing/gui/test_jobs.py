@@ -207,14 +207,15 @@ def test_the_check_button_uses_each_device_once_and_remembers(desk, panel):
     assert "cpu: processor" in desk.qt.QSettings().value("LeFusion/devices")
 
 
-def test_many_jobs_leave_no_node_process_or_file(desk, panel, ready):
+@pytest.mark.parametrize("jobs", [4, pytest.param(50, marks=pytest.mark.slow)])
+def test_many_jobs_leave_no_node_process_or_file(desk, panel, ready, jobs):
     import tempfile
     from pathlib import Path
 
     def rest():
         return len(nodes(desk.scene)), len(list(Path(tempfile.gettempdir()).glob("lefusion-*/job-*")))
 
-    for number in range(5):
+    for number in range(jobs):
         click(panel.ui.applyButton)
         finish(desk, panel)
         assert len(panel.parameters.results) == 1, panel.ui.statusLabel.text
