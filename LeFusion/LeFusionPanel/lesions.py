@@ -21,7 +21,7 @@ CUSTOM = "custom"
 class LesionTable(slicer.util.VTKObservationMixin):
     """Shows `parameters.spheres` and changes them; everything is kept on the spheres' nodes.
 
-    `panel` gives `ui`, `host`, `parameters`, `card()` and `window()`, and is told by `onLesionsChanged()`.
+    `panel` gives `ui`, `host`, `parameters` and `settings`; its `work` is told of every change.
     """
 
     def __init__(self, panel):
@@ -52,7 +52,7 @@ class LesionTable(slicer.util.VTKObservationMixin):
 
     def add(self):
         """A new lesion like the selected one, with a seed of its own; the next click in a view places it."""
-        card, like = self.panel.card(), self.selected()
+        card, like = self.panel.settings.card(), self.selected()
         settings = bridge.SphereSettings() if like is None else bridge.read_settings(like)
         if card is not None and settings.lesion_class not in card.spec.classes:
             settings = replace(settings, lesion_class=card.spec.classes[0], texture=RANDOM)
@@ -95,7 +95,7 @@ class LesionTable(slicer.util.VTKObservationMixin):
             table.selectRow(spheres.index(before) if before in spheres else len(spheres) - 1)
         self.updating = False
         self.showSelected()
-        self.panel.onLesionsChanged()
+        self.panel.work.update()
 
     def clear(self):
         """Let all nodes go, before the scene does."""
@@ -105,7 +105,7 @@ class LesionTable(slicer.util.VTKObservationMixin):
 
     def showSelected(self):
         """The form below the table."""
-        sphere, card = self.selected(), self.panel.card()
+        sphere, card = self.selected(), self.panel.settings.card()
         self.ui.selectedLesion.setVisible(sphere is not None)
         self.ui.placeButton.enabled = sphere is not None
         if sphere is None:
@@ -145,7 +145,7 @@ class LesionTable(slicer.util.VTKObservationMixin):
             self._showRow(row)
             if row == self.ui.lesionTable.currentRow() and not self.updating:
                 self.showSelected()
-            self.panel.onLesionsChanged()
+            self.panel.work.update()
 
     def onDiameter(self, value):
         self._change(diameter_mm=float(value))
@@ -192,7 +192,7 @@ class LesionTable(slicer.util.VTKObservationMixin):
             self.ui.lesionTable.item(row, column).setText(text)
 
     def _showTexture(self, presets, texture):
-        window = self.panel.window()
+        window = self.panel.settings.window()
         histogram = textureOf(presets, texture) if window is not None else None
         self.ui.histogramLabel.setVisible(histogram is not None)
         self.ui.rangeLabel.setVisible(histogram is not None)

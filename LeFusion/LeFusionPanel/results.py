@@ -12,7 +12,7 @@ BLINK_MS = 600
 
 
 class Results:
-    """The results of the scene, one of them chosen. `panel` gives `ui`, `host`, `parameters`."""
+    """The results of the scene, one of them chosen. `panel` gives `ui`, `host`, `parameters` and `work`."""
 
     def __init__(self, panel):
         self.panel, self.ui = panel, panel.ui
@@ -120,7 +120,7 @@ class Results:
             self.difference = bridge.difference_node(self.panel.host, node)
         except LeFusionError as error:
             self.ui.differenceCheckBox.checked = False
-            self.panel.tell(str(error))
+            self.panel.work.tell(str(error))
             return
         slicer.util.setSliceViewerLayers(foreground=self.difference, foregroundOpacity=0.6, fit=False)
 
@@ -143,9 +143,9 @@ class Results:
         try:
             paths = bridge.export_result(node, folder)
         except LeFusionError as error:
-            self.panel.tell(str(error))
+            self.panel.work.tell(str(error))
             return
-        self.panel.tell(_("Written: {names}").format(names=", ".join(path.name for path in paths)))
+        self.panel.work.tell(_("Written: {names}").format(names=", ".join(path.name for path in paths)))
 
     def leave(self):
         """Nothing moves, and nothing of ours lies over the scan, while the panel is not shown."""

@@ -23,8 +23,7 @@ def missingPackages():
 
 
 class SetUpList:
-    """The rows extension, torch, safetensors, gpu and weights. `panel` gives `ui`, `runner`, `card()`, and does
-    `chooseModelFolder()` and `onSetUpChanged()`."""
+    """The rows extension, torch, safetensors, gpu and weights. `panel` gives `ui`, `settings` and `work`."""
 
     def __init__(self, panel):
         self.panel, self.ui = panel, panel.ui
@@ -32,7 +31,7 @@ class SetUpList:
         self.ui.torchFixButton.connect("clicked()", self.installTorch)
         self.ui.safetensorsFixButton.connect("clicked()", self.installSafetensors)
         self.ui.gpuFixButton.connect("clicked()", self.checkDevices)
-        self.ui.weightsFixButton.connect("clicked()", panel.chooseModelFolder)
+        self.ui.weightsFixButton.connect("clicked()", panel.settings.chooseModelFolder)
 
     def update(self):
         """Look again. The section opens by itself while something is missing."""
@@ -48,8 +47,8 @@ class SetUpList:
         devices = slicer.util.settingsValue(GPU_SETTING, "")
         self._show("gpu", True, devices or _("not checked yet; without one it runs on the processor"))
         self.ui.gpuFixButton.enabled = torch is not None
-        card = self.panel.card()
-        self._show("weights", card is not None, self.panel.modelError or card.description)
+        card = self.panel.settings.card()
+        self._show("weights", card is not None, self.panel.settings.modelError or card.description)
         if torch is None or safetensors is None or card is None:
             self.ui.setUpSection.collapsed = False
 
@@ -68,29 +67,29 @@ class SetUpList:
         except ModuleNotFoundError:
             slicer.util.errorDisplay(_("First install the extension PyTorch (the row above), and restart Slicer."))
             return
-        self.panel.stopWorker()  # it may hold files that are to be replaced
+        self.panel.work.close()  # it may hold files that are to be replaced
         utils.PyTorchUtilsLogic().installTorch(askConfirmation=True)
         importlib.invalidate_caches()
         self.update()
-        self.panel.onSetUpChanged()
+        self.panel.work.update()
 
     def installSafetensors(self):
         if slicer.util.confirmOkCancelDisplay(_("The package safetensors (1 MB) will be fetched from PyPI. Continue?")):
             slicer.util.pip_install("safetensors")
             importlib.invalidate_caches()
         self.update()
-        self.panel.onSetUpChanged()
+        self.panel.work.update()
 
     def checkDevices(self):
         self._show("gpu", True, _("looking..."))
         self.ui.gpuFixButton.enabled = False
-        self.panel.runner.submit(Job("status"), None, self.onDevices)
+        self.panel.work.runner.submit(Job("status"), None, self.onDevices)
 
     def onDevices(self, handle):
         if handle.error is None and handle.result["devices"]:
             text = "; ".join(f"{device}: {what}" for device, what in handle.result["devices"].items())
             qt.QSettings().setValue(GPU_SETTING, text)
-            self.panel.showDevices(list(handle.result["devices"]))
+            self.panel.settings.showDevices(list(handle.result["devices"]))
             self.update()
         else:
             problems = handle.result["problems"] if handle.error is None else {"": str(handle.error)}

@@ -61,7 +61,7 @@ def main():
     click(widget.ui.applyButton)
     host.wait_until(lambda: "left" in widget.ui.statusLabel.text, 300)
     save(widget, "working")
-    host.wait_until(lambda: widget.handle is None, 600)
+    host.wait_until(lambda: widget.work.handle is None, 600)
     widget.ui.advancedSection.collapsed = False
     save(widget, "result")
     host.close_panel(widget)

@@ -41,7 +41,7 @@ def voxels(node):
 
 
 def finish(desk, panel, seconds=60):
-    desk.wait_until(lambda: panel.handle is None, seconds)
+    desk.wait_until(lambda: panel.work.handle is None, seconds)
 
 
 def slow(panel, steps=300):
@@ -56,7 +56,7 @@ def start_and_see(desk, panel):
 
 
 def worker_pid(panel):
-    return panel.runner.client._running[0]._popen.pid
+    return panel.work.runner.client._running[0]._popen.pid
 
 
 def test_apply_makes_a_lesion_in_a_copy_and_shows_it(desk, panel, ready):
@@ -182,7 +182,7 @@ class Failing:
     ],
 )
 def test_each_failure_has_its_words_and_the_button_that_helps(desk, panel, ready, kind, button):
-    panel.runner.client = Failing(kind)
+    panel.work.runner.client = Failing(kind)
     desk.answers["folder"] = ""
     click(panel.ui.applyButton)
     finish(desk, panel)
@@ -232,6 +232,6 @@ def test_closing_the_panel_in_mid_job_ends_the_worker(desk, tiny_folder):
     placed(widget, (20, 20, 20))
     slow(widget)
     start_and_see(desk, widget)
-    process = widget.runner.client._running[0]
+    process = widget.work.runner.client._running[0]
     desk.close_panel(widget)
-    assert process.exit_code() is not None and widget.handle is None
+    assert process.exit_code() is not None and widget.work.handle is None

@@ -94,7 +94,7 @@ def test_console_panel_and_command_line_give_the_same_bytes(desk, panel, scan, t
         panel.ui.seedSpinBox.value = SEED
         pick(panel.ui.textureCombo, "solid")
     click(panel.ui.applyButton)
-    desk.wait_until(lambda: panel.handle is None)
+    desk.wait_until(lambda: panel.work.handle is None)
     made = panel.parameters.results[-1]
     in_panel = of_nodes(made, made.GetNodeReference("LeFusion.Lesions"))
 
