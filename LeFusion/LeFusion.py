@@ -84,11 +84,16 @@ def registerData() -> None:
         fileNames="",
         nodeNames="LeFusionChestPhantom",
         thumbnailFileName=beside("Resources/Icons/LeFusion.png"),
-        customDownloader=makePhantom,
+        customDownloader=phantomAsSample,
     )
 
 
-def makePhantom(source: Any = None) -> Any:
+def phantomAsSample(source: Any) -> list:
+    """What Sample Data wants of a data source: a list of nodes."""
+    return [makePhantom()]
+
+
+def makePhantom() -> Any:
     """A made-up chest CT as a new volume node; computed here, nothing is fetched."""
     volume = library("phantom").chest_ct(0, (64, 160, 200), (4.0, 2.0, 2.0))
     return slicer.util.addVolumeFromArray(volume.array, ijkToRAS=volume.ijk_to_ras, name="LeFusionChestPhantom")

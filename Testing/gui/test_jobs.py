@@ -198,6 +198,49 @@ def test_each_failure_has_its_words_and_the_button_that_helps(desk, panel, ready
         assert desk.shown[-1][0] == "url"
 
 
+def test_weights_that_are_not_there_are_told_with_the_button_that_chooses_others(
+    desk, panel, ready, tiny_folder, tmp_path
+):
+    import shutil
+
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny_folder, broken)
+    (broken / "weights.safetensors").unlink()
+    panel.parameters.model = str(broken)
+    click(panel.ui.applyButton)
+    finish(desk, panel)
+    assert "weights of model" in panel.ui.statusLabel.text and "missing" in panel.ui.statusLabel.text
+    desk.answers["folder"] = tiny_folder
+    click(panel.ui.helpButton)
+    assert panel.parameters.model == str(tiny_folder)
+    click(panel.ui.applyButton)
+    finish(desk, panel)
+    assert len(panel.parameters.results) == 1
+
+
+@pytest.mark.parametrize("parent", ["linear", "bent, then moved"])
+def test_under_a_parent_transform_the_lesion_is_where_the_sphere_is_shown(desk, panel, ready, parent):
+    import importlib.util
+    from pathlib import Path
+
+    path = Path(__file__).resolve().parents[1] / "scene" / "conftest.py"
+    spec = importlib.util.spec_from_file_location("scene_conftest", path)
+    bench = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(bench)
+    transform = bench.PARENTS[parent](desk.scene)
+    ready.SetAndObserveTransformNodeID(transform.GetID())
+    place = bench.Bench(desk.host).world_of_voxel(ready, (10, 12, 11))
+    panel.lesions.selected().SetNthControlPointPositionWorld(0, *map(float, place))
+    before = voxels(ready)
+    click(panel.ui.applyButton)
+    finish(desk, panel)
+    result = panel.parameters.results[0]
+    assert result.GetTransformNodeID() == transform.GetID()
+    changed = np.argwhere(voxels(result) != before)
+    far = [np.linalg.norm(bench.Bench(desk.host).world_of_voxel(result, kji) - place) for kji in changed]
+    assert len(far) > 5 and max(far) <= 4 + 1e-6
+
+
 def test_the_check_button_uses_each_device_once_and_remembers(desk, panel):
     panel.ui.setUpSection.collapsed = False
     desk.settle()

@@ -25,7 +25,7 @@ def test_nothing_happens_before_start_up_is_completed_then_codes_and_sample_data
     assert (desk.terminologies.loaded, sample_data) == ([], [])
     slicer.app.startupCompleted.emit()
     assert desk.terminologies.loaded[0].endswith("LeFusion.term.json")
-    node = sample_data[0]["customDownloader"](None)
+    (node,) = sample_data[0]["customDownloader"](None)
     assert node.GetImageData().GetDimensions() == (200, 160, 64)
 
 
