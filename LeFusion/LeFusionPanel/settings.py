@@ -8,8 +8,9 @@ from slicer.i18n import tr as _
 
 from LeFusionLib import LeFusionError, SamplerSpec
 from LeFusionLib.intensity import window_for
-from LeFusionLib.models.card import bundled_models, find_card
+from LeFusionLib.models.card import bundled_models, find_card, mask_model_for
 from LeFusionLib.models.sampler_spec import METHODS
+from LeFusionLib.synthesis.draw import HANDCRAFTED
 
 MODEL_FOLDER_SETTING = "LeFusion/modelFolder"  # the folder chosen last on this computer
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -21,7 +22,7 @@ class Settings:
     def __init__(self, panel):
         self.panel, self.ui, self.parameters = panel, panel.ui, panel.parameters
         self.modelError, self.cards, self.bundled, self.updating = "", {}, {"texture": [], "mask": []}, False
-        self.windowOf = (None, None)
+        self.windowOf, self.maskSpecs = (None, None), {}
         self.showDevices(DEVICES)
         self.ui.samplerCombo.addItem(_("model's own"))
         for method in METHODS:
@@ -39,6 +40,7 @@ class Settings:
     def lookAgain(self):
         """Models may have been made or removed while the panel was not open."""
         self.cards.clear()
+        self.maskSpecs.clear()
         self.bundled = {kind: list(bundled_models(kind)) for kind in ("texture", "mask")}
 
     def update(self):
@@ -79,7 +81,7 @@ class Settings:
             self.ui.modelCombo.addItem(os.path.basename(name))
         self.ui.modelCombo.addItem(_("Folder..."))
         self.ui.modelCombo.currentIndex = self.modelNames.index(self.parameters.model)
-        self.maskModels = ["", *self.bundled["mask"], "handcrafted"]
+        self.maskModels = ["", *self.bundled["mask"], HANDCRAFTED]
         self.ui.maskModelCombo.clear()
         for name in self.maskModels:
             self.ui.maskModelCombo.addItem(name or _("what fits the model"))
@@ -108,6 +110,17 @@ class Settings:
                 self.cards[name] = None, str(error)
         card, self.modelError = self.cards[name]
         return card
+
+    def maskSpec(self):
+        """The specification of the model that will draw the shapes; None where they are drawn by hand."""
+        asked, card = (self.parameters.model, self.parameters.mask_model), self.card()
+        if asked not in self.maskSpecs:
+            name = asked[1] or (mask_model_for(card.spec) if card is not None else None) or HANDCRAFTED
+            try:
+                self.maskSpecs[asked] = None if name == HANDCRAFTED else find_card(name).spec
+            except LeFusionError:  # of a scene from elsewhere; the job will say so
+                self.maskSpecs[asked] = None
+        return self.maskSpecs[asked]
 
     def window(self):
         """The grey values the chosen model sees, for the chosen volume; None as long as they are not known."""

@@ -42,7 +42,8 @@ class Work:
         if card is None:
             return self.panel.settings.modelError
         try:
-            bridge.check_lesions(self.panel.parameters.volume, self.panel.parameters.spheres, card.spec)
+            parameters, maskSpec = self.panel.parameters, self.panel.settings.maskSpec()
+            bridge.check_lesions(parameters.volume, parameters.spheres, card.spec, maskSpec)
         except LeFusionError as error:
             return str(error)
         return ""

@@ -47,9 +47,11 @@ class SceneJob:
         return add_result(host, source, result.volume.array, lesions, result.report)
 
 
-def check_lesions(volume_node: Any, spheres: Sequence[Any], spec: ModelSpec) -> None:
+def check_lesions(
+    volume_node: Any, spheres: Sequence[Any], spec: ModelSpec, mask_spec: ModelSpec | None = None
+) -> None:
     """Raise the `LeFusionError` that says why these spheres (nodes) cannot be filled yet; quick enough to be asked
-    while one of them is dragged."""
+    while one of them is dragged. `spec` is of the model that makes tissue, `mask_spec` of the one that draws shapes."""
     checked_scan(volume_node)
     if not spheres:
         raise LeFusionError("There is no lesion yet. Press 'Add lesion' and click into a view.")
@@ -57,7 +59,8 @@ def check_lesions(volume_node: Any, spheres: Sequence[Any], spec: ModelSpec) -> 
     for sphere in spheres:
         control_sphere_of(sphere, volume_node).check_inside(grid)
         settings = read_settings(sphere)
-        spec.check_diameter(settings.diameter_mm, spacing_of(grid.ijk_to_ras))
+        for model in filter(None, (spec, mask_spec)):
+            model.check_diameter(settings.diameter_mm, spacing_of(grid.ijk_to_ras))
         if settings.lesion_class not in spec.classes:
             raise unknown_name(f"class of model '{spec.name}'", settings.lesion_class, spec.classes)
 

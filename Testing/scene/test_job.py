@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from LeFusionLib import LeFusionError, LesionMask
+from LeFusionLib.models.mask_spec import MaskSpec
 
 CENTERS = [(3, 6, 5), (6, 6, 9)]  # voxels (k, j, i)
 
@@ -114,6 +115,9 @@ def test_what_cannot_be_filled_yet_is_told_before_any_work(bench, asked, tiny_sp
         check_lesions(scan, [add_sphere(bench.host, SphereSettings())], spec)
     spheres = asked(scan).spheres
     check_lesions(scan, spheres, spec)
+    small = MaskSpec(diameter_range_mm=(3.0, 6.5))
+    with pytest.raises(LeFusionError, match="3 to 6.5 mm; got 7 mm"):
+        check_lesions(scan, spheres, spec, tiny_spec(kind="mask", mask=small))
     write_settings(spheres[0], SphereSettings(6.0, "infarct"))
     with pytest.raises(LeFusionError, match="infarct"):
         check_lesions(scan, spheres, spec)
