@@ -18,13 +18,14 @@ TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 CPU_WHEELS := https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help setup demo test test-all test-scene lint clean
+.PHONY: help setup demo test test-all test-scene screenshots lint clean
 
 help:
 	@echo "make demo      paint a nodule into a made-up chest CT and draw the picture ($(DEMO))"
 	@echo "make test      linter, type checker, tests"
 	@echo "make test-all  also the slow tests, and those for a GPU or a browser where there is one"
-	@echo "make test-scene  the bridge to 3D Slicer's scenes, on slicer-core in an environment of its own (1.5 GB)"
+	@echo "make test-scene  the bridge to 3D Slicer's scenes, and the panel in its test host, on slicer-core and PySide6 in"
+	@echo "               two environments of their own (2.5 GB each)"
 	@echo "make lint      linter and type checker"
 	@echo "make setup     only the environment ($(VENV)), with everything for developers"
 	@echo "make clean     remove the environment and everything built; runs/ and out/ stay"
@@ -50,15 +51,23 @@ test-all: lint
 
 # slicer-core brings its own VTK, 1.1 GB: too much for everybody's environment. Both versions that the bridge is held to.
 SLICER_CORES := 5.11.0.6 5.13.31053.0
+SCENE_NEEDS := PySide6-Essentials==6.12.0 scipy SimpleITK nibabel pynrrd pydicom safetensors pytest pytest-timeout \
+	hypothesis filelock typing_extensions setuptools sympy networkx jinja2 fsspec
 
 test-scene: export OMP_NUM_THREADS ?= 1
 test-scene: $(SLICER_CORES:%=.venv-scene-%/.ready)
-	@for version in $(SLICER_CORES); do .venv-scene-$$version/bin/python -m pytest Testing/scene || exit 1; done
+	@for version in $(SLICER_CORES); do .venv-scene-$$version/bin/python -m pytest Testing/scene Testing/gui || exit 1; done
 
 .venv-scene-%/.ready:
 	$(PYTHON) -m venv --clear $(@D)
-	$(@D)/bin/python -m pip --disable-pip-version-check install --quiet slicer-core==$* scipy pytest pytest-timeout hypothesis
+	$(@D)/bin/python -m pip --disable-pip-version-check install --quiet slicer-core==$* $(SCENE_NEEDS)
+	$(@D)/bin/python -m pip install --quiet --retries 0 --timeout 15 --index-url $(CPU_WHEELS) --no-deps $(TORCH) \
+		|| $(@D)/bin/python -m pip install --quiet --no-deps $(TORCH)
 	@touch $@
+
+# As they are in the documentation; by hand, since fonts and Qt versions differ.
+screenshots: .venv-scene-$(lastword $(SLICER_CORES))/.ready
+	$(<D)/bin/python Testing/gui/screenshots.py
 
 clean:
 	rm -rf $(VENV) .venv-scene-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,20 +1,17 @@
-"""LeFusion in 3D Slicer: paint a lesion of a chosen place, size and texture into the loaded volume.
+"""LeFusion in 3D Slicer: paint lesions of a chosen place, size and texture into a copy of the loaded volume.
 
-The module is thin: it hands arrays and matrices to `LeFusionLib` and puts the answer into new nodes.
-State of this file: its logic was run once on real MRML without the application; not yet run inside 3D Slicer, and
-its controls are not saved with the scene. It needs Slicer 5.10 or newer (Python 3.12).
+Thin: the scene is `LeFusionLib.scene`'s business, computing the worker process's, the panel's sections are parts of
+`LeFusionPanel`. Nothing of these is imported before it is used. Slicer 5.10 or newer (Python 3.12).
+What of this has been run in Slicer itself, and what only in the test host, is told in docs/slicer.md.
 """
 
 import importlib
-import importlib.util
-import logging
 import os
+import shutil
 import sys
-import traceback
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import qt
 import slicer
 import vtk
@@ -28,8 +25,6 @@ from slicer.ScriptedLoadableModule import (
 )
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-SYNTHETIC_ATTRIBUTE = "LeFusion.Synthetic"  # set on every volume that we made
-LESION_COLORS = [[0.30, 0.79, 0.94], [0.97, 0.56, 0.70], [0.61, 0.90, 0.39]]
 
 
 def beside(relativePath: str) -> str:
@@ -38,12 +33,20 @@ def beside(relativePath: str) -> str:
     return installed if os.path.exists(installed) else os.path.join(os.path.dirname(HERE), relativePath)
 
 
-def library() -> Any:
-    """`LeFusionLib`, found beside this file or one folder up; importing it does not import torch."""
+def library(name: str = "") -> Any:
+    """`LeFusionLib`, or a part of it such as "scene"; found beside this file or one folder up. Imports no torch."""
     folder = os.path.dirname(beside("LeFusionLib"))
     if folder not in sys.path:
         sys.path.append(folder)
-    return importlib.import_module("LeFusionLib")
+    return importlib.import_module(f"LeFusionLib.{name}" if name else "LeFusionLib")
+
+
+def part(name: str) -> Any:
+    """A section of the panel, `LeFusionPanel.<name>`; it may use the library."""
+    library()
+    if HERE not in sys.path:
+        sys.path.append(HERE)
+    return importlib.import_module(f"LeFusionPanel.{name}")
 
 
 class LeFusion(ScriptedLoadableModule):
@@ -56,9 +59,9 @@ class LeFusion(ScriptedLoadableModule):
         parent.dependencies = ["Markups", "Segmentations", "Volumes"]
         parent.contributors = ["LeFusion contributors"]
         parent.helpText = _(
-            "Paints a realistic lesion into a copy of the volume: choose the volume, place one point, set the diameter "
-            "and the texture, and press Apply. No voxel outside the lesion changes. <b>The result is synthetic: for "
-            "research and teaching, not for diagnosis.</b>"
+            "Paints realistic lesions into a copy of the volume: choose the volume, add a lesion, click into a view, "
+            "choose diameter and texture, and press Apply. No voxel outside the lesions changes. <b>The result is "
+            "synthetic: for research and teaching, not for diagnosis.</b>"
         )
         parent.acknowledgementText = _(
             "After LeFusion: Controllable Pathology Synthesis via Lesion-Focused Diffusion Models (ICLR 2025)."
@@ -66,122 +69,155 @@ class LeFusion(ScriptedLoadableModule):
         icon = beside("Resources/Icons/LeFusion.png")
         if os.path.exists(icon):
             parent.icon = qt.QIcon(icon)
+        slicer.app.connect("startupCompleted()", registerData)
 
 
-class LeFusionWidget(ScriptedLoadableModuleWidget):
-    """The panel: reads its controls, calls the logic, shows the answer."""
+def registerData() -> None:
+    """After Slicer's start: the codes of our segments, and the made-up chest CT under Sample Data."""
+    slicer.modules.terminologies.logic().LoadTerminologyFromFile(beside("LeFusionLib/data/LeFusion.term.json"))
+    import SampleData
+
+    SampleData.SampleDataLogic.registerCustomSampleDataSource(
+        category="LeFusion",
+        sampleName="LeFusionChestPhantom",
+        uris="",
+        fileNames="",
+        nodeNames="LeFusionChestPhantom",
+        thumbnailFileName=beside("Resources/Icons/LeFusion.png"),
+        customDownloader=phantomAsSample,
+    )
+
+
+def phantomAsSample(source: Any) -> list:
+    """What Sample Data wants of a data source: a list of nodes."""
+    return [makePhantom()]
+
+
+def makePhantom() -> Any:
+    """A made-up chest CT as a new volume node; computed here, nothing is fetched."""
+    volume = library("phantom").chest_ct(0, (64, 160, 200), (4.0, 2.0, 2.0))
+    return slicer.util.addVolumeFromArray(volume.array, ijkToRAS=volume.ijk_to_ras, name="LeFusionChestPhantom")
+
+
+class LeFusionWidget(ScriptedLoadableModuleWidget, slicer.util.VTKObservationMixin):
+    """The panel. What is set in it is kept in the scene's parameter node and on the spheres, and read from there."""
+
+    def __init__(self, parent: Any = None) -> None:
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        slicer.util.VTKObservationMixin.__init__(self)
 
     def setup(self) -> None:
         ScriptedLoadableModuleWidget.setup(self)
         uiWidget = slicer.util.loadUI(beside("Resources/UI/LeFusion.ui"))
         self.layout.addWidget(uiWidget)
         self.ui = slicer.util.childWidgetVariables(uiWidget)
-        uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = LeFusionLogic()
-        self.running = False
-        self.cancelled = False
-        for name in textureNames():
-            self.ui.textureCombo.addItem(name)
-        self.ui.centerPlace.setMRMLScene(slicer.mrmlScene)
-        self.ui.inputSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onInputChanged)
-        self.ui.centerSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onCenterChanged)
-        self.ui.applyButton.connect("clicked()", self.onApply)
-        self.onInputChanged()
-        self.onCenterChanged()
+        self.host, self.parameters = self.logic.host(), self.logic.parameters()
+        self.settings, self.work = part("settings").Settings(self), part("work").Work(self)
+        self.lesions, self.results = part("lesions").LesionTable(self), part("results").Results(self)
+        self.setUpList = part("setup").SetUpList(self)
+        self.sphereModels = library("scene").SphereModels(self.host)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        events = slicer.vtkMRMLScene
+        self.addObserver(slicer.mrmlScene, events.StartCloseEvent, self.onSceneStartClose)
+        for event in (events.EndCloseEvent, events.EndImportEvent, events.NodeRemovedEvent):
+            self.addObserver(slicer.mrmlScene, event, self.onSceneChanged)
+        self.shortcuts = self.makeShortcuts()
+        self.sphereModels.start()
+        self.observed = None
+        slicer.app.connect("aboutToQuit()", self.work.close)
+
+    def makeShortcuts(self) -> list:
+        """Keys of the panel, off until it is entered: elsewhere they mean something else."""
+        window = slicer.util.mainWindow()
+        if window is None:
+            return []
+        shortcuts = []
+        for keys, action in (
+            ("Ctrl+Shift+L", self.lesions.add),
+            ("Ctrl+Shift+Return", self.work.applyByKey),
+            ("Ctrl+Shift+B", self.toggleBlink),
+        ):
+            shortcut = qt.QShortcut(qt.QKeySequence(keys), window)
+            shortcut.enabled = False
+            shortcut.connect("activated()", action)
+            shortcuts.append(shortcut)
+        return shortcuts
+
+    def enter(self) -> None:
+        for shortcut in self.shortcuts:
+            shortcut.enabled = True
+        self.settings.lookAgain()
+        if self.parameters.volume is None:
+            shown = slicer.app.applicationLogic().GetSelectionNode().GetActiveVolumeID()
+            self.parameters.volume = slicer.mrmlScene.GetNodeByID(shown) if shown else None
+        self.updateFromScene()
+        self.setUpList.update()
 
     def exit(self) -> None:
-        self.ui.centerPlace.setPlaceModeEnabled(False)
+        for shortcut in self.shortcuts:
+            shortcut.enabled = False
+        self.results.leave()
+        interaction = slicer.app.applicationLogic().GetInteractionNode()
+        if interaction.GetCurrentInteractionMode() == interaction.Place:
+            interaction.SwitchToViewTransformMode()
 
     def cleanup(self) -> None:
-        self.cancelled = True
+        self.work.close()
+        for shortcut in self.shortcuts:
+            shortcut.deleteLater()
+        slicer.app.disconnect("aboutToQuit()", self.work.close)
+        self.sphereModels.stop()
+        self.lesions.clear()
+        self.results.clear()
+        self.removeObservers()
 
-    def onInputChanged(self) -> None:
-        self.ui.applyButton.enabled = self.ui.inputSelector.currentNode() is not None
+    def onReload(self) -> None:
+        """For developers: the parts are read anew with the module."""
+        for name in [name for name in sys.modules if name.partition(".")[0] in ("LeFusionPanel", "LeFusionLib")]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
 
-    def onCenterChanged(self) -> None:
-        self.ui.centerPlace.setCurrentNode(self.ui.centerSelector.currentNode())
+    def onSceneStartClose(self, caller: Any, event: Any) -> None:
+        self.work.stop(_("The scene was closed while the work ran; nothing was made."))
+        self.lesions.clear()
+        self.results.clear()
 
-    def onApply(self) -> None:
-        """Start the work; while it runs the button cancels it."""
-        if self.running:
-            self.cancelled = True
+    def onSceneChanged(self, caller: Any, event: Any) -> None:
+        if slicer.mrmlScene.IsClosing() or slicer.mrmlScene.IsImporting():
             return
-        self.running, self.cancelled = True, False
-        self.ui.applyButton.text = _("Cancel")
-        self.ui.progressBar.value = 0
-        self.ui.statusLabel.text = _("Working...")
-        try:
-            ensureTorch()
-            result = self.logic.synthesize(
-                self.ui.inputSelector.currentNode(),
-                spheres=[self.sphere()],
-                model=self.ui.modelEdit.text,
-                seed=int(self.ui.seedSpinBox.value),
-                progress=self.onProgress,
-                cancel=lambda: self.cancelled,
-            )
-            slicer.util.setSliceViewerLayers(background=result.volumeNode, fit=False)
-            self.ui.progressBar.value = 100
-            changed = result.report["background"]["changed_voxels_outside_mask"]
-            self.ui.statusLabel.text = _("Done. Changed voxels outside the lesion: {count}").format(count=changed)
-        except library().Cancelled:
-            self.ui.statusLabel.text = _("Cancelled; nothing was made.")
-        except Exception as error:
-            logging.exception("LeFusion")
-            self.ui.statusLabel.text = _("Not done; see the message.")
-            slicer.util.errorDisplay(str(error), detailedText=traceback.format_exc())
-        finally:
-            self.running = False
-            self.ui.applyButton.text = _("Apply")
+        job = self.work.job
+        if job is not None and slicer.mrmlScene.GetNodeByID(job.volume_id) is None:
+            self.work.stop(_("The volume was removed while the work ran; nothing was made."))
+        self.updateFromScene()
 
-    def sphere(self) -> dict:
-        """The control sphere as the panel shows it."""
-        node = self.ui.centerSelector.currentNode()
-        if node is None or node.GetNumberOfDefinedControlPoints() == 0:
-            raise ValueError(_("There is no centre yet: create a point list and place one point in the volume."))
-        center = [0.0, 0.0, 0.0]
-        node.GetNthControlPointPositionWorld(0, center)
-        return {
-            "centerRas": center,
-            "diameterMm": float(self.ui.diameterSlider.value),
-            "texture": self.ui.textureCombo.currentText,
-        }
+    def onParameters(self, caller: Any, event: Any) -> None:
+        if not self.settings.updating:
+            self.updateFromScene()
 
-    def onProgress(self, step: int, total: int, message: str) -> None:
-        self.ui.progressBar.value = int(100 * step / max(total, 1))
-        self.ui.statusLabel.text = message
-        slicer.app.processEvents()
+    def updateFromScene(self) -> None:
+        """Show what the scene says."""
+        node = self.parameters.node
+        if node is not self.observed:
+            if self.observed is not None:
+                self.removeObserver(self.observed, vtk.vtkCommand.ModifiedEvent, self.onParameters)
+            self.addObserver(node, vtk.vtkCommand.ModifiedEvent, self.onParameters)
+            self.observed = node
+        self.settings.update()
+        self.lesions.update()
+        self.results.update()
+        messages = self.parameters.check()
+        if messages and self.work.handle is None:
+            self.work.tell(" ".join(messages))
 
-
-def textureNames() -> list:
-    """The textures of the lung model; read without torch. "random" alone where they cannot be read."""
-    try:
-        library()
-        presets = importlib.import_module("LeFusionLib.texture").published_textures("lidc")["nodule"]
-    except Exception:
-        logging.warning("LeFusion: the texture presets could not be read", exc_info=True)
-        return ["random"]
-    return [*presets, "random"]
-
-
-def ensureTorch() -> None:
-    """Torch from the PyTorch extension and the reader of our weights, asked for and installed at first use only."""
-    if importlib.util.find_spec("torch") is None:
-        try:
-            import PyTorchUtils
-        except ModuleNotFoundError:
-            raise RuntimeError(
-                _("LeFusion needs PyTorch. Install the extension 'PyTorch' in the Extensions Manager, then restart.")
-            ) from None
-        if PyTorchUtils.PyTorchUtilsLogic().installTorch(askConfirmation=True) is None:
-            raise RuntimeError(_("LeFusion needs PyTorch; its installation was declined."))
-    if importlib.util.find_spec("safetensors") is None:
-        slicer.util.pip_install("safetensors")
+    def toggleBlink(self) -> None:
+        if self.results.nodes:
+            self.ui.blinkCheckBox.checked = not self.ui.blinkCheckBox.checked
 
 
 @dataclass
 class LeFusionResult:
-    """What one call made: the new nodes and the report of `LeFusionLib` (lesions, textures, background)."""
+    """What one call made: the new nodes, and the report (lesions, textures, background)."""
 
     volumeNode: Any
     segmentationNode: Any
@@ -189,11 +225,39 @@ class LeFusionResult:
 
 
 class LeFusionLogic(ScriptedLoadableModuleLogic):
-    """The console's door, without any GUI. `engine` replaces `LeFusionLib` in tests."""
+    """The console's door, without any GUI; the panel uses it too. `worker` replaces the worker's client in tests."""
 
-    def __init__(self, parent: Any = None, engine: Any = None) -> None:
+    def __init__(self, parent: Any = None, worker: Any = None) -> None:
         ScriptedLoadableModuleLogic.__init__(self, parent)
-        self.engine = engine
+        self._worker = worker
+
+    def host(self) -> Any:
+        return library("scene").Host.of_desktop(slicer.mrmlScene, slicer.modules)
+
+    def parameters(self) -> Any:
+        """The panel's settings in the scene, typed; see `LeFusionLib.scene.Parameters`."""
+        return library("scene").Parameters(self.host())
+
+    def client(self) -> Any:
+        """The worker's client, one for this logic; its process starts with the first job and stays warm."""
+        if self._worker is None:
+            python = shutil.which("PythonSlicer") or sys.executable
+            self._worker = library("worker_client").WorkerClient(python)
+        return self._worker
+
+    def close(self) -> None:
+        """End the worker process; the next call starts another."""
+        if self._worker is not None:
+            self._worker.close()
+
+    def prepare(self) -> Any:
+        """The job that the parameter node describes, copied out of the scene."""
+        scene, parameters = library("scene"), self.parameters()
+        boundary = None if parameters.built_in_boundary else parameters.boundary
+        return scene.prepare(parameters.volume, scene.request_of(parameters), boundary)
+
+    def workerJob(self, job: Any) -> Any:
+        return library("worker_client").Job("synthesize", job.volume, job.request, job.boundary)
 
     def synthesize(
         self,
@@ -201,130 +265,109 @@ class LeFusionLogic(ScriptedLoadableModuleLogic):
         spheres: list,
         model: str = "lung-nodule",
         seed: int = 0,
-        maskModel: str = "handcrafted",
+        boundary: Any = None,
+        maskModel: Any = None,
+        sampler: Any = None,
+        device: str = "auto",
         progress: Any = None,
         cancel: Any = None,
     ) -> LeFusionResult:
-        """Paint one lesion per sphere into a copy of the volume; the input stays as it is.
+        """Paint one lesion per sphere into a copy of the volume; the input stays as it is. Waits until it is done.
 
-        A sphere is `dict(centerRas=(R, A, S), diameterMm=12, texture="solid")` in world coordinates: parent transforms
-        count. The same call from Python or the command line gives the same voxels.
+        spheres: dict(centerRas=(R, A, S), diameterMm=12, texture="solid", lesionClass="nodule", seed=7) in the world's
+        millimetres, parent transforms included; texture, lesionClass and seed may be left out. boundary:
+        (segmentationNode, segmentId), or "lung" for the built-in lung segmentation. maskModel: what draws the
+        shapes; None takes what fits the model. sampler: a `LeFusionLib.SamplerSpec`. progress(step, total, message) and
+        cancel() are asked while the worker process computes.
+
+        The same request through panel, console and command line gives the same voxels. Raises
+        `LeFusionLib.LeFusionError` for what cannot be made, `LeFusionLib.Cancelled` after `cancel()` was true; the
+        scene is as before then.
         """
-        engine = self.engine or library()
-        if not spheres:
-            raise engine.LeFusionError("No sphere was given. Give at least one: dict(centerRas=..., diameterMm=...).")
-        volume = self.volumeFromNode(volumeNode, engine)
-        places = [engine.ControlSphere(tuple(sphere["centerRas"]), float(sphere["diameterMm"])) for sphere in spheres]
-        lesions = [engine.draw_lesion_mask(volume, place, model=maskModel, seed=seed) for place in places]
-        result = engine.synthesize(
-            volume,
-            lesions,
-            engine.load_model(model),
-            texture=[sphere.get("texture", "random") for sphere in spheres],
-            seed=seed,
-            progress=progress,
-            cancel=cancel,
+        lib, scene = library(), library("scene")
+        request = lib.SynthesisRequest(
+            tuple(lesionRequest(sphere) for sphere in spheres),
+            model,
+            maskModel,
+            boundary if isinstance(boundary, str) else None,
+            sampler or lib.SamplerSpec(),
+            device,
+            seed,
         )
-        return LeFusionResult(
-            self.volumeNodeFrom(volumeNode, result.volume.array),
-            self.segmentationNodeFrom(volumeNode, lesions),
-            result.report,
-        )
+        job = scene.prepare(volumeNode, request, None if isinstance(boundary, str) else boundary)
+        made = job.finish(self.host(), self.client().run(self.workerJob(job), progress, cancel))
+        return LeFusionResult(made.volume_node, made.segmentation_node, made.report)
 
-    def volumeFromNode(self, node: Any, engine: Any) -> Any:
-        """The node's voxels (a copy) and its matrix to the world, parent transform included."""
-        if node is None or node.GetImageData() is None:
-            raise engine.LeFusionError("The volume node holds no image. Load a CT or MRI and choose it.")
-        matrix = vtk.vtkMatrix4x4()
-        node.GetIJKToRASMatrix(matrix)
-        ijkToRas = slicer.util.arrayFromVTKMatrix(matrix)
-        parent = node.GetParentTransformNode()
-        if parent is not None:
-            if not parent.IsTransformToWorldLinear():
-                raise engine.LeFusionError(
-                    f"'{node.GetName()}' lies under a non-linear transform (a tilted or irregular scan, or a "
-                    "registration). Harden it first: right-click the volume in the Data module, Harden transform."
-                )
-            toWorld = vtk.vtkMatrix4x4()
-            parent.GetMatrixTransformToWorld(toWorld)
-            ijkToRas = slicer.util.arrayFromVTKMatrix(toWorld) @ ijkToRas
-        voxels = np.array(slicer.util.arrayFromVolume(node))
-        return engine.Volume(voxels, ijkToRas, name=node.GetName())
 
-    def volumeNodeFrom(self, source: Any, voxels: np.ndarray) -> Any:
-        """A new volume on the grid and under the transform of `source`, marked as synthetic and free of DICOM links."""
-        logic = slicer.modules.volumes.logic()
-        node = logic.CloneVolume(source.GetScene(), source, f"{source.GetName()} with lesion (synthetic)")
-        for name in [name for name in node.GetAttributeNames() if name.startswith("DICOM.")]:
-            node.RemoveAttribute(name)  # or it would pass for the patient's own series
-        node.SetAttribute(SYNTHETIC_ATTRIBUTE, "1")
-        slicer.util.updateVolumeFromArray(node, voxels)
-        return node
+SPHERE_KEYS = {
+    "centerRas": "center_ras",
+    "diameterMm": "diameter_mm",
+    "texture": "texture",
+    "lesionClass": "lesion_class",
+    "seed": "seed",
+}
 
-    def segmentationNodeFrom(self, source: Any, masks: list) -> Any:
-        """A new segmentation under the same transform: one segment per lesion and class."""
-        node = source.GetScene().AddNewNodeByClass("vtkMRMLSegmentationNode", f"{source.GetName()} lesions (synthetic)")
-        node.SetAndObserveTransformNodeID(source.GetTransformNodeID())
-        node.CreateDefaultDisplayNodes()
-        node.SetReferenceImageGeometryParameterFromVolumeNode(source)
-        node.SetAttribute(SYNTHETIC_ATTRIBUTE, "1")
-        for number, mask in enumerate(masks, start=1):
-            for index, (name, array) in enumerate(zip(mask.classes, mask.array, strict=True)):
-                if array.any():
-                    label = f"{name}_{number}"
-                    segment = node.GetSegmentation().AddEmptySegment(label, label, LESION_COLORS[index % 3])
-                    slicer.util.updateSegmentBinaryLabelmapFromArray(array.astype(np.uint8), node, segment, source)
-        return node
+
+def lesionRequest(sphere: dict) -> Any:
+    """A lesion of the request from the console's dictionary; an unknown key is refused and its neighbour named."""
+    library("errors").check_keys("setting of a sphere", sphere, SPHERE_KEYS)
+    return library().LesionRequest.from_dict({SPHERE_KEYS[key]: value for key, value in sphere.items()})
 
 
 class LeFusionTest(ScriptedLoadableModuleTest):
-    """Runs inside Slicer: needs no torch, network or weights (a stand-in fills the sphere with one grey value)."""
+    """The self-test for people who have Slicer: needs no torch, network or weights (a stand-in fills the lesions)."""
 
     def setUp(self) -> None:
         slicer.mrmlScene.Clear()
 
     def runTest(self) -> None:
-        self.setUp()
-        self.test_synthesize()
+        for name in [name for name in dir(self) if name.startswith("test_")]:
+            self.setUp()
+            getattr(self, name)()
 
-    def test_synthesize(self) -> None:
-        volume = importlib.import_module(library().__name__ + ".phantom").chest_ct(0, (40, 44, 60), (6.0, 6.0, 6.0))
-        node = slicer.util.addVolumeFromArray(volume.array, ijkToRAS=volume.ijk_to_ras, name="phantom")
+    def test_consoleMakesNewNodesAndLeavesTheInput(self) -> None:
+        node = makePhantom()
         node.SetAttribute("DICOM.instanceUIDs", "1.2.3")
-        before = np.array(slicer.util.arrayFromVolume(node))
+        before = slicer.util.arrayFromVolume(node).copy()
         sphere = {"centerRas": (80, 0, 0), "diameterMm": 30, "texture": "solid"}
-        result = LeFusionLogic(engine=StandInEngine()).synthesize(node, [sphere])
+        result = LeFusionLogic(worker=StandInWorker()).synthesize(node, [sphere], maskModel="handcrafted")
         after = slicer.util.arrayFromVolume(result.volumeNode)
         self.assertTrue((slicer.util.arrayFromVolume(node) == before).all())
         self.assertTrue((after == 40).sum() > 20 and after.dtype == before.dtype)
-        self.assertEqual(len(result.report["lesions"]), 1)
         self.assertEqual(result.segmentationNode.GetSegmentation().GetNumberOfSegments(), 1)
         self.assertIsNone(result.volumeNode.GetAttribute("DICOM.instanceUIDs"))
-        self.assertEqual(result.volumeNode.GetAttribute(SYNTHETIC_ATTRIBUTE), "1")
+        self.assertEqual(result.volumeNode.GetAttribute("LeFusion.Synthetic"), "1")
+
+    def test_panelOpensAndSaysWhatIsMissing(self) -> None:
+        slicer.util.selectModule("LeFusion")
+        widget = slicer.util.getModuleWidget("LeFusion")
+        self.assertFalse(widget.ui.applyButton.enabled)
+        self.assertTrue(widget.ui.reasonLabel.text)
+        widget.ui.volumeSelector.setCurrentNode(makePhantom())
+        widget.lesions.add()
+        widget.lesions.selected().AddControlPointWorld(80.0, 0.0, 0.0)
+        self.assertEqual(widget.ui.lesionTable.rowCount, 1)
+        self.assertIn("80.0", widget.ui.lesionTable.item(0, 0).text())
+
+    def test_sampleDataAndCodesAreRegistered(self) -> None:
+        registerData()
+        self.assertIsNotNone(makePhantom().GetImageData())
 
 
-class StandInEngine:
-    """The public names of `LeFusionLib` that the logic calls, with a ball of 40 HU for a lesion."""
+class StandInWorker:
+    """Answers like the worker's client, with 40 HU for tissue."""
 
-    def __init__(self) -> None:
-        lib = library()
-        self.Volume, self.ControlSphere, self.LesionMask = lib.Volume, lib.ControlSphere, lib.LesionMask
-        self.LeFusionError = lib.LeFusionError
+    def run(self, job: Any, progress: Any = None, cancel: Any = None) -> Any:
+        lib, volume = library(), job.volume
+        masks = [
+            lib.draw_lesion_mask(volume, lesion.sphere, "handcrafted", job.boundary, job.request.seed)
+            for lesion in job.request.lesions
+        ]
+        results = library("synthesis.result")
+        mask, voxels = results.together(masks), volume.array.copy()
+        voxels[mask.union] = 40
+        report = {"lesions": [], "model": {"name": "stand-in"}, "seed": 0, "input": {"sha256": ""}}
+        return lib.SynthesisResult(volume.with_array(voxels), mask, report, volume, results.numbered(masks))
 
-    def load_model(self, name: str) -> str:
-        return name
-
-    def draw_lesion_mask(self, volume: Any, sphere: Any, **others: Any) -> Any:
-        return self.LesionMask(sphere.mask_on(volume), volume.ijk_to_ras)
-
-    def synthesize(self, volume: Any, lesions: list, model: str, **others: Any) -> Any:
-        voxels = volume.array.copy()
-        for lesion in lesions:
-            voxels[lesion.union] = 40
-
-        @dataclass
-        class Result:
-            volume: Any
-            report: dict
-
-        return Result(volume.with_array(voxels), {"lesions": [{"class": lesion.classes[0]} for lesion in lesions]})
+    def close(self) -> None:
+        pass

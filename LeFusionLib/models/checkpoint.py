@@ -3,85 +3,18 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from ..errors import LeFusionError, MissingWeights, unknown_name
-from ..texture import TextureHistogram, TexturePresets
+from ..errors import LeFusionError, MissingWeights
+from .card import CARD as CARD
+from .card import WEIGHTS
+from .card import ModelCard as ModelCard
+from .card import read_card as read_card
 from .denoiser import Denoiser
-from .sampler_spec import SamplerSpec
-from .spec import ModelSpec
 
-FORMAT = 1  # of model.json
-CARD, WEIGHTS = "model.json", "weights.safetensors"
 DTYPES = {"float16": torch.float16, "float32": torch.float32}
-
-
-@dataclass(frozen=True)
-class ModelCard:
-    """What `model.json` says: the network, the textures of each class, the sampler it does best with, licence and
-    where it comes from. `training` is free text and numbers for people."""
-
-    spec: ModelSpec
-    sampler: SamplerSpec
-    textures: Mapping[str, TexturePresets] = field(default_factory=dict)
-    licence: str = "not stated"
-    description: str = ""
-    training: Mapping[str, Any] = field(default_factory=dict)
-    sha256: str = ""
-
-    def __post_init__(self) -> None:
-        still_open = [name for name, value in self.sampler.to_dict().items() if value is None]
-        if still_open:
-            raise LeFusionError(f"The card of '{self.spec.name}' leaves open how to sample: {', '.join(still_open)}.")
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "format": FORMAT,
-            "spec": self.spec.to_dict(),
-            "sampler": self.sampler.to_dict(),
-            "textures": {
-                name: {
-                    "presets": {preset: histogram.as_list() for preset, histogram in presets.items()},
-                    "probabilities": dict(presets.probabilities or {}),
-                }
-                for name, presets in self.textures.items()
-            },
-            "licence": self.licence,
-            "description": self.description,
-            "training": dict(self.training),
-            "sha256": self.sha256,
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "ModelCard":
-        known = ("format", "spec", "sampler", "textures", "licence", "description", "training", "sha256")
-        try:
-            for key in values:
-                if key not in known:
-                    raise unknown_name("entry of model.json", key, known)
-            textures = {
-                name: TexturePresets(
-                    {preset: TextureHistogram(tuple(row)) for preset, row in entry["presets"].items()},
-                    entry["probabilities"],
-                )
-                for name, entry in values["textures"].items()
-            }
-            return cls(
-                spec=ModelSpec.from_dict(values["spec"]),
-                sampler=SamplerSpec.from_dict(values["sampler"]),
-                textures=textures,
-                licence=values["licence"],
-                description=values["description"],
-                training=values["training"],
-                sha256=values["sha256"],
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise LeFusionError(f"The model's {CARD} is incomplete: {error!r}. Take the model folder anew.") from error
 
 
 def save_model(folder: Path, denoiser: Denoiser, card: ModelCard, dtype: str = "float16") -> Path:
@@ -100,19 +33,6 @@ def save_model(folder: Path, denoiser: Denoiser, card: ModelCard, dtype: str = "
     os.replace(folder / f"{WEIGHTS}.tmp", folder / WEIGHTS)
     os.replace(folder / f"{CARD}.tmp", folder / CARD)
     return folder
-
-
-def read_card(folder: Path) -> ModelCard:
-    """The card of a model folder; needs no torch model and reads no weights."""
-    try:
-        return ModelCard.from_dict(json.loads((folder / CARD).read_text()))
-    except FileNotFoundError:
-        raise MissingWeights(
-            f"The folder {folder.name} holds no model: there is no {CARD} in it. "
-            "Give a bundled name (`lefusion models`) or a folder made by `lefusion train` or `lefusion convert`."
-        ) from None
-    except (OSError, ValueError) as error:  # ValueError: neither JSON nor text
-        raise LeFusionError(f"{folder.name}/{CARD} cannot be read: {error}. Take the model folder anew.") from error
 
 
 def load_denoiser(folder: Path, card: ModelCard) -> Denoiser:

@@ -6,15 +6,18 @@ from pathlib import Path
 import torch
 
 from ..diffusion.schedule import DiffusionSchedule, cosine_schedule
-from ..errors import LeFusionError, MissingWeights, unknown_name
+from ..errors import LeFusionError, unknown_name
 from ..texture import TexturePresets, published_textures
-from .checkpoint import CARD, ModelCard, file_sha256, load_denoiser, read_card
+from .card import ModelCard, read_card
+from .card import bundled_models as bundled_models
+from .card import default_model as default_model
+from .card import mask_model_for as mask_model_for
+from .checkpoint import file_sha256, load_denoiser
 from .denoiser import Denoiser
 from .released import ReleasedDenoiser, load_released_checkpoint
 from .sampler_spec import SamplerSpec
 from .spec import ModelSpec
 
-BUNDLED = Path(__file__).resolve().parent.parent / "data" / "models"
 # The published scripts pass each time five times, five steps back; two are what their authors recommend for speed.
 PUBLISHED_SAMPLER = SamplerSpec("ddpm", 300, jump_length=2, jump_n_sample=2, guidance_scale=1.0)
 PUBLISHED_LICENCE = "as published by the authors of LeFusion (HINTLab/LeFusion); see there"
@@ -42,12 +45,6 @@ class Model:
         """Lesions per network call. One on the CPU, where more gain nothing. Elsewhere always the same number, so that
         a lesion goes through the same kernels alone and in company, to the same bytes."""
         return 1 if self.device.type == "cpu" else 4
-
-
-def bundled_models(kind: str | None = None) -> dict[str, Path]:
-    """Names and folders of the models that come with the library, all or those of one kind."""
-    there = {folder.name: folder for folder in sorted(BUNDLED.glob("*")) if (folder / CARD).is_file()}
-    return {name: folder for name, folder in there.items() if kind in (None, read_card(folder).spec.kind)}
 
 
 def load_model(model: str | Path, device: str = "auto") -> Model:
@@ -111,18 +108,3 @@ def chosen_device(device: str) -> torch.device:
     if kind not in possible or (kind == "cuda" and number and int(number) >= torch.cuda.device_count()):
         raise LeFusionError(f"The device '{device}' is not on this machine. Possible here: {', '.join(possible)}.")
     return torch.device(device)
-
-
-def default_model() -> str:
-    """The bundled texture model that is used when none is named."""
-    for name in bundled_models("texture"):
-        return name
-    raise MissingWeights("No model comes with this installation; give a model folder with --model.")
-
-
-def mask_model_for(spec: ModelSpec) -> str | None:
-    """The bundled model that draws shapes of the same classes, or None."""
-    for name, folder in bundled_models("mask").items():
-        if read_card(folder).spec.classes == spec.classes:
-            return name
-    return None

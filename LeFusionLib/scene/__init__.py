@@ -4,9 +4,16 @@ Works the same in desktop Slicer, under slicer-core alone and under trame; a `Ho
 """
 
 from .boundary import boundary_on as boundary_on
+from .difference import difference_node as difference_node
+from .difference import remove_difference as remove_difference
+from .export import export_result as export_result
 from .host import Host as Host
 from .housekeeping import find_node as find_node
 from .housekeeping import taken_back_on_error as taken_back_on_error
+from .job import SceneJob as SceneJob
+from .job import check_lesions as check_lesions
+from .job import prepare as prepare
+from .job import request_of as request_of
 from .parameters import Parameters as Parameters
 from .results import SceneResult as SceneResult
 from .results import add_result as add_result
@@ -24,6 +31,7 @@ from .spheres import is_sphere as is_sphere
 from .spheres import place_with_mouse as place_with_mouse
 from .spheres import read_settings as read_settings
 from .spheres import sphere_mask_in_world as sphere_mask_in_world
+from .spheres import world_sphere as world_sphere
 from .spheres import write_settings as write_settings
 from .volumes import volume_from_node as volume_from_node
 from .volumes import world_to_frame as world_to_frame

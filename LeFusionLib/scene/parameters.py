@@ -13,14 +13,13 @@ import slicer
 
 from ..errors import LeFusionError
 from ..models.sampler_spec import SamplerSpec
-from ..synthesis.draw import HANDCRAFTED
 from .host import Host
 from .results import SYNTHETIC
 from .spheres import is_sphere
 
 MODULE = "LeFusion"
 FORMAT = "1"  # of what is stored here; a higher one comes from a newer LeFusion
-TEXTS = {"model": "lung-nodule", "mask_model": HANDCRAFTED, "device": "auto"}  # name: default
+TEXTS = {"model": "lung-nodule", "mask_model": "", "device": "auto", "built_in_boundary": ""}  # name: default
 KNOWN = {"format", "sampler", "boundary_segment", *TEXTS}
 
 
@@ -98,12 +97,21 @@ class Parameters:
 
     @property
     def mask_model(self) -> str:
-        """Name of the model that draws shapes."""
+        """Name of the model that draws shapes; "" is the one that fits the tissue's."""
         return self._text("mask_model")
 
     @mask_model.setter
     def mask_model(self, name: str) -> None:
         self._set("mask_model", name)
+
+    @property
+    def built_in_boundary(self) -> str:
+        """Name of an organ that the library finds itself, in which lesions stay ("lung"); "" for none."""
+        return self._text("built_in_boundary")
+
+    @built_in_boundary.setter
+    def built_in_boundary(self, name: str) -> None:
+        self._set("built_in_boundary", name)
 
     @property
     def device(self) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import LeFusionError
-from ..geometry import TIE_MM, ControlSphere
+from ..geometry import TIE_MM, ControlSphere, Grid
 from ..synthesis.chance import check_seed
 from .boundary import boundary_on
 from .host import Host
@@ -122,26 +122,35 @@ def center_world(node: Any) -> tuple[float, float, float]:
     return point[0], point[1], point[2]
 
 
-def control_sphere_of(node: Any, volume_node: Any) -> ControlSphere:
+def world_sphere(sphere: Any) -> ControlSphere:
+    """Where a sphere's node lies in the world; a `ControlSphere` of the world is one already."""
+    if isinstance(sphere, ControlSphere):
+        return sphere
+    return ControlSphere(center_world(sphere), read_settings(sphere).diameter_mm)
+
+
+def control_sphere_of(sphere: Any, volume_node: Any) -> ControlSphere:
     """The sphere in the frame in which `volume_from_node` reads the volume; the world, under linear transforms.
+
+    `sphere`, here and below, is a node or a `ControlSphere` of the world.
 
     Under a non-linear one its centre meets the right voxel, and its diameter is in the millimetres of that frame,
     which are the world's to the extent that the transform is affine. `sphere_mask_in_world` has no such reserve.
     """
-    frame_point = world_to_frame(np.array([center_world(node)]), checked_scan(volume_node))[0]
-    return ControlSphere(tuple(frame_point), read_settings(node).diameter_mm)
+    world = world_sphere(sphere)
+    frame_point = world_to_frame(np.array([world.center_ras]), checked_scan(volume_node))[0]
+    return ControlSphere(tuple(frame_point), world.diameter_mm)
 
 
-def sphere_mask_in_world(node: Any, volume_node: Any) -> np.ndarray:
+def sphere_mask_in_world(sphere: Any, volume_node: Any) -> np.ndarray:
     """(D, H, W) bool: the voxels whose centre lies within the sphere, measured in the world's millimetres.
 
-    Equal to `control_sphere_of(node, volume_node).mask_on(volume)` under linear transforms. May be empty.
+    Equal to `control_sphere_of(sphere, volume_node).mask_on(volume)` under linear transforms. May be empty.
     """
-    center = np.array(center_world(node))
-    radius_mm = read_settings(node).diameter_mm / 2
+    world = world_sphere(sphere)
+    center, radius_mm = np.array(world.center_ras), world.diameter_mm / 2
     if matrix_between(checked_scan(volume_node), None) is not None:
-        grid = _Grid(shape_of(volume_node), frame_matrix(volume_node))
-        return ControlSphere(tuple(center), 2 * radius_mm).mask_on(grid)
+        return world.mask_on(grid_of(volume_node))
     shape = np.array(shape_of(volume_node))
     mask = np.zeros(shape, dtype=bool)
     reached = voxels_of_world(center + radius_mm * np.vstack([np.zeros(3), _directions()]), volume_node)
@@ -160,7 +169,7 @@ def sphere_mask_in_world(node: Any, volume_node: Any) -> np.ndarray:
             return mask
 
 
-def drawing_boundary(node: Any, volume_node: Any, boundary: tuple[Any, str] | None = None) -> np.ndarray | None:
+def drawing_boundary(sphere: Any, volume_node: Any, boundary: tuple[Any, str] | None = None) -> np.ndarray | None:
     """What `draw_lesion_mask` gets as boundary for this sphere: (D, H, W) bool, or None for no boundary at all.
 
     `boundary`: (segmentation node, segment ID) in which the lesion shall stay. Under a non-linear transform the sphere
@@ -168,22 +177,32 @@ def drawing_boundary(node: Any, volume_node: Any, boundary: tuple[Any, str] | No
     """
     if boundary is None and matrix_between(checked_scan(volume_node), None) is not None:
         return None
-    allowed = sphere_mask_in_world(node, volume_node)
+    allowed = sphere_mask_in_world(sphere, volume_node)
     if boundary is not None:
         allowed = boundary_on(volume_node, *boundary, within=allowed)
     if not allowed.any():
+        world = world_sphere(sphere)
         raise LeFusionError(
-            f"The sphere '{node.GetName()}' of {read_settings(node).diameter_mm:g} mm holds no voxel of the volume"
+            f"The sphere of {world.diameter_mm:g} mm at R A S {_mm(world.center_ras)} holds no voxel of the volume"
             + ("." if boundary is None else " inside the boundary.")
             + " Move it, or make it larger."
         )
     return allowed
 
 
+def _mm(point: tuple[float, float, float]) -> str:
+    return ", ".join(f"{mm:.1f}" for mm in point)
+
+
 @dataclass(frozen=True, eq=False)
 class _Grid:
     shape: tuple[int, int, int]
     ijk_to_ras: np.ndarray
+
+
+def grid_of(volume_node: Any) -> Grid:
+    """Shape and matrix as `volume_from_node` has them, without the voxels."""
+    return _Grid(shape_of(volume_node), frame_matrix(volume_node))
 
 
 def _directions() -> np.ndarray:

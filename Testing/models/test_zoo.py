@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from LeFusionLib.errors import LeFusionError
-from LeFusionLib.models import zoo
+from LeFusionLib.models import card
 from LeFusionLib.models.checkpoint import save_model
 from LeFusionLib.models.mask_spec import MaskSpec
 from LeFusionLib.models.zoo import bundled_models, chosen_device, default_model, load_model, mask_model_for
@@ -17,7 +17,7 @@ def bundled(tiny_model, tmp_path, monkeypatch):
     for name, model in (("a-shape", mask), ("tiny", tiny_model())):
         save_model(tmp_path / name, model.denoiser, model.card)
     (tmp_path / "no-model").mkdir()
-    monkeypatch.setattr(zoo, "BUNDLED", tmp_path)
+    monkeypatch.setattr(card, "BUNDLED", tmp_path)
     return tmp_path
 
 
@@ -50,7 +50,7 @@ def test_an_unknown_name_tells_the_nearest_and_an_empty_folder_what_is_missing(b
 
 
 def test_without_any_model_the_default_says_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setattr(zoo, "BUNDLED", tmp_path)
+    monkeypatch.setattr(card, "BUNDLED", tmp_path)
     with pytest.raises(LeFusionError, match="model folder"):
         default_model()
 

@@ -14,7 +14,7 @@ def parameters(bench):
 
 def test_everything_has_its_default_and_reading_makes_one_node_only(bench, parameters):
     assert (parameters.volume, parameters.boundary, parameters.spheres, parameters.results) == (None, None, [], [])
-    assert (parameters.model, parameters.mask_model, parameters.device) == ("lung-nodule", "handcrafted", "auto")
+    assert (parameters.model, parameters.mask_model, parameters.device) == ("lung-nodule", "", "auto")
     assert parameters.sampler == SamplerSpec() and parameters.check() == []
     assert bench.scene.GetNumberOfNodesByClass("vtkMRMLScriptedModuleNode") == 1
     assert parameters.node.GetID() == "vtkMRMLScriptedModuleNodeLeFusion"  # the one Slicer's getParameterNode() finds

@@ -69,7 +69,7 @@ def test_a_drawn_lesion_stays_in_the_sphere_of_the_world_and_in_the_boundary(ben
     assert (allowed == sphere_mask_in_world(sphere, scan) & boundary).all()
     if parent in NON_LINEAR:
         assert (drawing_boundary(sphere, scan) == sphere_mask_in_world(sphere, scan)).all()
-    lesion = draw_lesion_mask(volume, control_sphere_of(sphere, scan), boundary=allowed)
+    lesion = draw_lesion_mask(volume, control_sphere_of(sphere, scan), "handcrafted", allowed)
     assert not (lesion.union & ~allowed).any() and lesion.union[4, 5, 6]
     beyond = add(bench.world_of_voxel(scan, (4, 5, 13)), diameter_mm=5)
     with pytest.raises(LeFusionError, match="holds no voxel of the volume inside the boundary"):

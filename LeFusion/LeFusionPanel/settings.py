@@ -1,0 +1,193 @@
+"""What the work is done with: scan, boundary, model and sampler, as the parameter node has them."""
+
+import os
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+
+from LeFusionLib import LeFusionError, SamplerSpec
+from LeFusionLib.intensity import window_for
+from LeFusionLib.models.card import bundled_models, find_card, mask_model_for
+from LeFusionLib.models.sampler_spec import METHODS
+from LeFusionLib.synthesis.draw import HANDCRAFTED
+
+MODEL_FOLDER_SETTING = "LeFusion/modelFolder"  # the folder chosen last on this computer
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+class Settings:
+    """Shows the parameter node's settings and changes them. `panel` gives `ui` and `parameters`."""
+
+    def __init__(self, panel):
+        self.panel, self.ui, self.parameters = panel, panel.ui, panel.parameters
+        self.modelError, self.cards, self.bundled, self.updating = "", {}, {"texture": [], "mask": []}, False
+        self.windowOf, self.maskSpecs = (None, None), {}
+        self.showDevices(DEVICES)
+        self.ui.samplerCombo.addItem(_("model's own"))
+        for method in METHODS:
+            self.ui.samplerCombo.addItem(method)
+        self.ui.volumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onVolume)
+        self.ui.boundarySelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onBoundary)
+        self.ui.segmentCombo.connect("activated(int)", self.onSegment)
+        self.ui.lungCheckBox.connect("toggled(bool)", self.onLung)
+        self.ui.modelCombo.connect("activated(int)", self.onModel)
+        self.ui.maskModelCombo.connect("activated(int)", self.onMaskModel)
+        self.ui.deviceCombo.connect("activated(int)", self.onDevice)
+        self.ui.samplerCombo.connect("activated(int)", self.onSampler)
+        self.ui.stepsSpinBox.connect("valueChanged(int)", self.onSteps)
+
+    def lookAgain(self):
+        """Models may have been made or removed while the panel was not open."""
+        self.cards.clear()
+        self.maskSpecs.clear()
+        self.bundled = {kind: list(bundled_models(kind)) for kind in ("texture", "mask")}
+
+    def update(self):
+        """Show what the scene says."""
+        self.updating = True
+        try:
+            self.ui.volumeSelector.setCurrentNode(self.parameters.volume)
+            self.showBoundary()
+            self.showModels()
+            self.showCombo(self.ui.deviceCombo, self.parameters.device)
+            sampler = self.parameters.sampler
+            self.showCombo(self.ui.samplerCombo, sampler.method or _("model's own"))
+            self.ui.stepsSpinBox.value = sampler.num_steps or 0
+        finally:
+            self.updating = False
+
+    def showBoundary(self):
+        node = self.parameters.node.GetNodeReference("boundary")
+        chosen = self.parameters.boundary
+        self.ui.boundarySelector.setCurrentNode(node)
+        self.segmentIds = list(node.GetSegmentation().GetSegmentIDs()) if node is not None else []
+        self.ui.segmentCombo.clear()
+        for segmentId in self.segmentIds:
+            self.ui.segmentCombo.addItem(node.GetSegmentation().GetSegment(segmentId).GetName())
+        if chosen is not None and chosen[1] in self.segmentIds:
+            self.ui.segmentCombo.currentIndex = self.segmentIds.index(chosen[1])
+        lung = self.parameters.built_in_boundary == "lung"
+        self.ui.lungCheckBox.checked = lung
+        self.ui.boundarySelector.enabled = not lung
+        self.ui.segmentCombo.enabled = bool(self.segmentIds) and not lung
+
+    def showModels(self):
+        folder = str(slicer.util.settingsValue(MODEL_FOLDER_SETTING, ""))
+        names = [*self.bundled["texture"], *([folder] if folder else [])]
+        self.modelNames = names if self.parameters.model in names else [*names, self.parameters.model]
+        self.ui.modelCombo.clear()
+        for name in self.modelNames:
+            self.ui.modelCombo.addItem(os.path.basename(name))
+        self.ui.modelCombo.addItem(_("Folder..."))
+        self.ui.modelCombo.currentIndex = self.modelNames.index(self.parameters.model)
+        self.maskModels = ["", *self.bundled["mask"], HANDCRAFTED]
+        self.ui.maskModelCombo.clear()
+        for name in self.maskModels:
+            self.ui.maskModelCombo.addItem(name or _("what fits the model"))
+        if self.parameters.mask_model in self.maskModels:
+            self.ui.maskModelCombo.currentIndex = self.maskModels.index(self.parameters.mask_model)
+
+    def showDevices(self, names):
+        known = [self.ui.deviceCombo.itemText(n) for n in range(self.ui.deviceCombo.count)]
+        for name in names:
+            if name not in known:
+                self.ui.deviceCombo.addItem(name)
+
+    def showCombo(self, combo, text):
+        index = combo.findText(text)
+        if index < 0:
+            combo.addItem(text)
+        combo.currentIndex = combo.findText(text)
+
+    def card(self):
+        """What the chosen model says of itself, or None; then `modelError` says why."""
+        name = self.parameters.model
+        if name not in self.cards:
+            try:
+                self.cards[name] = find_card(name), ""
+            except LeFusionError as error:
+                self.cards[name] = None, str(error)
+        card, self.modelError = self.cards[name]
+        return card
+
+    def maskSpec(self):
+        """The specification of the model that will draw the shapes; None where they are drawn by hand."""
+        asked, card = (self.parameters.model, self.parameters.mask_model), self.card()
+        if asked not in self.maskSpecs:
+            name = asked[1] or (mask_model_for(card.spec) if card is not None else None) or HANDCRAFTED
+            try:
+                self.maskSpecs[asked] = None if name == HANDCRAFTED else find_card(name).spec
+            except LeFusionError:  # of a scene from elsewhere; the job will say so
+                self.maskSpecs[asked] = None
+        return self.maskSpecs[asked]
+
+    def window(self):
+        """The grey values the chosen model sees, for the chosen volume; None as long as they are not known."""
+        card, volume = self.card(), self.parameters.volume
+        if card is None:
+            return None
+        fixed = card.spec.intensity["kind"] == "fixed"
+        if not fixed and (volume is None or volume.GetImageData() is None):
+            return None
+        asked = (self.parameters.model, None if fixed else (volume.GetID(), volume.GetImageData().GetMTime()))
+        if asked != self.windowOf[0]:  # else a percentile of all voxels, while a slider is dragged
+            array = [] if fixed else slicer.util.arrayFromVolume(volume)
+            try:
+                self.windowOf = asked, window_for(card.spec.intensity, array)
+            except LeFusionError:  # a flat volume; Apply says so
+                self.windowOf = asked, None
+        return self.windowOf[1]
+
+    def silent(self):
+        """Do the controls change because the scene does, and not by the user's hand?"""
+        return self.updating or slicer.mrmlScene.IsClosing() or slicer.mrmlScene.IsImporting()
+
+    def onVolume(self, node):
+        if not self.silent():
+            self.parameters.volume = node
+
+    def onBoundary(self, node):
+        if self.silent():
+            return
+        segmentIds = list(node.GetSegmentation().GetSegmentIDs()) if node is not None else []
+        self.parameters.boundary = (node, segmentIds[0]) if segmentIds else None
+
+    def onSegment(self, index):
+        self.parameters.boundary = (self.ui.boundarySelector.currentNode(), self.segmentIds[index])
+
+    def onLung(self, on):
+        if not self.silent():
+            self.parameters.built_in_boundary = "lung" if on else ""
+
+    def onModel(self, index):
+        if index < len(self.modelNames):
+            self.parameters.model = self.modelNames[index]
+        else:
+            self.chooseModelFolder()
+
+    def chooseModelFolder(self):
+        """A model of the user's: a folder made by `lefusion train` or `lefusion convert`."""
+        folder = qt.QFileDialog.getExistingDirectory(self.ui.modelCombo, _("Folder of a model (with model.json)"))
+        if folder:
+            qt.QSettings().setValue(MODEL_FOLDER_SETTING, folder)
+            self.cards.pop(folder, None)
+            self.parameters.model = folder
+        self.panel.updateFromScene()
+        self.panel.setUpList.update()
+
+    def onMaskModel(self, index):
+        self.parameters.mask_model = self.maskModels[index]
+
+    def onDevice(self, index):
+        self.parameters.device = self.ui.deviceCombo.itemText(index)
+
+    def onSampler(self, index):
+        self.setSampler(method=self.ui.samplerCombo.itemText(index) if index > 0 else None)
+
+    def onSteps(self, value):
+        if not self.updating:
+            self.setSampler(num_steps=int(value) or None)
+
+    def setSampler(self, **changes):
+        self.parameters.sampler = SamplerSpec(**{**self.parameters.sampler.to_dict(), **changes})
