@@ -97,7 +97,7 @@ def draw_lesion_mask(
     slices = int(allowed.any(axis=(1, 2)).sum())
     if slices < FEW_SLICES:
         logger.warning(
-            "The sphere of %g mm meets few slices (%d of %.3g mm): the lesion will be coarse.",
+            "The sphere of %.1f mm meets few slices (%d of %.1f mm): the lesion will be coarse.",
             sphere.diameter_mm, slices, volume.spacing_mm[0],
         )  # fmt: skip
     if model == HANDCRAFTED:

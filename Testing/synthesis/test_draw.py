@@ -108,4 +108,4 @@ def test_a_sphere_in_few_thick_slices_is_drawn_and_the_slices_are_told(caplog):
     thick = Volume(np.zeros((6, 40, 40), np.int16), np.diag([-1.0, -1.0, 8.0, 1.0]))
     lesion = by_hand(thick, ControlSphere((-20, -20, 16), 14.0))
     assert lesion.union.any(axis=(1, 2)).sum() == 1
-    assert "meets few slices (1 of 8 mm)" in caplog.text
+    assert "meets few slices (1 of 8.0 mm)" in caplog.text
