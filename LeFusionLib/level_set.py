@@ -52,7 +52,7 @@ class LevelSet:
         for number, share in enumerate(occupancy):
             smooth = ndimage.gaussian_filter(share.astype(np.float32), SMOOTHING_VOXELS, mode="nearest")
             fine = ndimage.map_coordinates(smooth, positions, order=3, mode="constant").reshape(cells.shape)
-            wanted = int(round(float(share.sum()) * voxel_mm3 / cell_mm**3))
+            wanted = round(float(share.sum()) * voxel_mm3 / cell_mm**3) or int((share > 0.5).any())
             inside = ndimage.binary_fill_holes(_largest_values(fine, wanted))
             if pieces:
                 inside = largest_pieces(inside, pieces[number])
@@ -139,7 +139,9 @@ def smooth_distance(inside: np.ndarray, cells: float = SMOOTHING_CELLS) -> np.nd
     if not inside.any():
         return np.full(inside.shape, float(max(inside.shape)))
     distance = ndimage.distance_transform_edt(~inside) - ndimage.distance_transform_edt(inside)
-    return ndimage.gaussian_filter(distance - np.sign(distance) / 2, cells, mode="nearest")
+    distance -= np.sign(distance) / 2
+    smooth = ndimage.gaussian_filter(distance, cells, mode="nearest")
+    return smooth if (smooth < 0).any() else distance  # what is a cell thin would be smoothed away
 
 
 def surface_points(level: np.ndarray) -> np.ndarray:

@@ -116,3 +116,12 @@ def test_the_largest_pieces_are_kept_and_the_first_of_equals():
     assert np.flatnonzero(largest_pieces(mask)).tolist() == [3, 4, 5]
     assert np.flatnonzero(largest_pieces(mask, 2)).tolist() == [0, 1, 3, 4, 5]
     assert largest_pieces(mask, 3) is mask
+
+
+@pytest.mark.parametrize("size", [(1, 30, 30), (1, 1, 30), (1, 1, 1)])
+def test_a_lesion_too_thin_to_be_smoothed_still_has_a_surface(size):
+    """Once such a drawing had none, and its enclosing sphere was asked of no points."""
+    mask = np.zeros((6, 40, 40), bool)
+    mask[tuple(slice(2, 2 + n) for n in size)] = True
+    sphere = LevelSet.of(LesionMask(mask, PLAIN)).enclosing_sphere()
+    assert 0 < sphere.diameter_mm < 1.2 * np.linalg.norm(size) + 1
