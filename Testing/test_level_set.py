@@ -125,3 +125,11 @@ def test_a_lesion_too_thin_to_be_smoothed_still_has_a_surface(size):
     mask[tuple(slice(2, 2 + n) for n in size)] = True
     sphere = LevelSet.of(LesionMask(mask, PLAIN)).enclosing_sphere()
     assert 0 < sphere.diameter_mm < 1.2 * np.linalg.norm(size) + 1
+
+
+def test_a_trace_of_lesion_in_all_the_air_adds_nothing_to_its_volume():
+    """A network's air is not quite empty. Once its sum was counted as lesion."""
+    lesion = ball(5, (40, 40, 40), (20, 20, 20))
+    occupancy = np.maximum(lesion.array.astype(np.float32), 0.02)
+    level = LevelSet.of_occupancy(occupancy, PatchFrame(lesion.shape, PLAIN))
+    assert level.volume_mm3() == pytest.approx(lesion.volume_mm3(), rel=0.02)
