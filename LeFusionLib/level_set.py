@@ -52,7 +52,7 @@ class LevelSet:
         for number, share in enumerate(occupancy):
             smooth = ndimage.gaussian_filter(share.astype(np.float32), SMOOTHING_VOXELS, mode="nearest")
             fine = ndimage.map_coordinates(smooth, positions, order=3, mode="constant").reshape(cells.shape)
-            voxels = np.count_nonzero(share > 0.5)  # not the sum: a trace of lesion in all the air would count
+            voxels = int(np.count_nonzero(share > 0.5))  # not the sum: a trace of lesion in all the air would count
             wanted = round(voxels * voxel_mm3 / cell_mm**3) or min(voxels, 1)
             inside = ndimage.binary_fill_holes(_largest_values(fine, wanted))
             if pieces:
