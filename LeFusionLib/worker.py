@@ -292,9 +292,8 @@ def _private_streams() -> tuple[TextIO, TextIO]:
     return requests, answers
 
 
-def _watch_parent(parent: int, at_end: Callable[[], None]) -> None:
+def _watch_parent(alive: Callable[[], bool], at_end: Callable[[], None]) -> None:
     """Call `at_end` once the parent is gone. Its end of stdin may outlive it, where another program holds it too."""
-    alive = _aliveness(parent)
     while alive():
         time.sleep(WATCH_S)
     at_end()
@@ -326,6 +325,8 @@ def main() -> None:
     parser.add_argument("--parent", type=int, help="process id; the worker ends with it")
     parser.add_argument("--scratch", type=Path, help="folder that the worker removes when it ends without its parent")
     options = parser.parse_args()
+    # Before we say that we listen: a parent that ends at once is else a stranger, whose end nothing shows.
+    alive = None if options.parent is None else _aliveness(options.parent)
     requests, answers = _private_streams()
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
 
@@ -334,8 +335,8 @@ def main() -> None:
             shutil.rmtree(options.scratch, ignore_errors=True)
         os._exit(0)  # at once: the network may be in the middle of an evaluation
 
-    if options.parent is not None:
-        threading.Thread(target=_watch_parent, args=(options.parent, at_end), daemon=True).start()
+    if alive is not None:
+        threading.Thread(target=_watch_parent, args=(alive, at_end), daemon=True).start()
     Worker(requests, answers, at_end).serve()
 
 

@@ -264,13 +264,22 @@ def test_a_worker_that_does_not_answer_a_cancel_is_ended(troubled):
     assert handle.kind == "cancelled" and has_ended(worker)
 
 
+LATE = (
+    "import time, LeFusionLib.worker as worker; watch = worker._watch_parent; "
+    "worker._watch_parent = lambda *how: (time.sleep(0.5), watch(*how)); worker.main()"
+)
+
+
 @posix
-@pytest.mark.parametrize("stdin_stays_open", [False, True])
-def test_the_worker_ends_with_its_parent(stdin_stays_open, tmp_path):
-    """Once because stdin ends, once because it watches the parent: another program may hold stdin open."""
+@pytest.mark.parametrize(
+    ("stdin_stays_open", "how"), [(False, ["-m", "LeFusionLib.worker"]), (True, ["-m", "LeFusionLib.worker"]), (True, ["-c", LATE])]
+)
+def test_the_worker_ends_with_its_parent(stdin_stays_open, how, tmp_path):
+    """Once because stdin ends, once because it watches the parent: another program may hold stdin open. And once when
+    the parent ended before the watching began."""
     code = (
         "import sys, time, subprocess, os\n"
-        "command = [sys.executable, '-m', 'LeFusionLib.worker', '--parent', str(os.getpid())]\n"
+        f"command = [sys.executable, *{how!r}, '--parent', str(os.getpid())]\n"
         "command += ['--scratch', sys.argv[1]]\n"
         f"stdin = {None if stdin_stays_open else 'subprocess.PIPE'}\n"
         "child = subprocess.Popen(command, stdin=stdin, stdout=sys.stderr)\n"
