@@ -31,6 +31,7 @@ FLOORS = {
         "io",
         "phantom",
         "lungs",
+        "modality",
     ],
     2: ["diffusion"],
     3: ["models"],

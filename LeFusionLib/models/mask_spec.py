@@ -27,6 +27,7 @@ class MaskSpec:
     pieces: how many pieces of each class are kept, the largest first; () is one each. On the volume's own grid
     the largest of these numbers holds for all classes together.
     boundary_channel: the network is shown the organ it draws in, beside the sphere; drawing then needs a boundary.
+    organ: what that organ is, in words for people.
     nested: a channel holds its class and all that come after it, so that each class lies within the one before.
     optional: classes the network is told to draw or not to draw; what is not said is left to chance.
     published: keeps the habits of the released `diffmask.pt`: its ball of whole voxels, its clean-up.
@@ -39,6 +40,7 @@ class MaskSpec:
     diameter_tolerance: float = 0.15
     pieces: tuple[int, ...] = ()
     boundary_channel: bool = False
+    organ: str = "the organ"
     nested: bool = False
     optional: tuple[str, ...] = ()
     published: bool = False
@@ -139,8 +141,9 @@ class MaskSpec:
         if self.boundary_channel:
             if boundary is None:
                 raise LeFusionError(
-                    "This mask model draws inside an organ and needs its mask as the boundary; for the heart this is "
-                    "the left ventricle's muscle. Draw it in 3D Slicer's Segment Editor and give it as boundary."
+                    f"This mask model draws inside an organ ({self.organ}) and needs its mask as the boundary. Draw it "
+                    "in 3D Slicer's Segment Editor (Draw or Paint on each slice, save as .seg.nrrd) and give it with "
+                    "--boundary FILE:SEGMENT; or say --boundary none to draw without anatomy."
                 )
             shown.append(np.where(boundary, np.float32(1), np.float32(-1)))
         return np.stack(shown)

@@ -86,6 +86,8 @@ _LUNG = ModelSpec(
     condition_scale=16.0,
     context="clean",
     prediction="velocity",
+    modality="CT",
+    mask_model="lung-nodule-mask",
 )
 _PAPER = replace(
     _LUNG,
@@ -145,6 +147,8 @@ _HEART = ModelSpec(
     condition_scale=16.0,
     context="clean",
     prediction="velocity",
+    modality="MR",
+    mask_model="cardiac-mi-pmo-mask",
 )
 _PAPER_HEART = replace(
     _HEART,
@@ -207,10 +211,11 @@ _HEART_MASK = replace(
     _MASK,
     name="cardiac-mi-pmo-mask",
     classes=("infarct", "no_reflow"),
-    patch_shapes=((12, 64, 64),),
-    head_dim=32,
+    patch_shapes=((10, 56, 56),),  # holds all but 4 of the 57 lesions at hand; a larger one costs their learning
+    dim=16,
     mask=MaskSpec(
         boundary_channel=True,
+        organ="the muscle of the left ventricle",
         nested=True,
         optional=("no_reflow",),
         diameter_range_mm=(20.0, 110.0),

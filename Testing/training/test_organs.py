@@ -119,7 +119,7 @@ def test_sphere_and_organ_are_shown_and_only_the_organ_counts(settings):
 
 def test_without_the_organ_such_a_model_says_what_is_needed(settings):
     frame = PatchFrame((8, 32, 32), OBLIQUE)
-    with pytest.raises(LeFusionError, match="left ventricle's muscle. Draw it in 3D Slicer's Segment Editor"):
+    with pytest.raises(LeFusionError, match="muscle of the left ventricle.*Draw it in 3D Slicer's Segment Editor.*none"):
         SPEC.mask.channels(case().sphere, frame, None)
 
 
