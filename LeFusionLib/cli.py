@@ -105,16 +105,18 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("evaluate", "measure a model; tables as CSV and JSON, pictures")
     sub.add_argument(
         "what",
-        choices=("texture", "groups", "shapes", "spheres", "ratings"),
+        choices=("texture", "groups", "remade", "redrawn", "shapes", "spheres", "ratings"),
         help="texture: every preset at the same sites of normal tissue; groups: the texture groups of a training set; "
+        "remade: lesions of held-out patients made again in their own place; redrawn: their shapes drawn again; "
         "shapes: real, hand-crafted and drawn shapes of held-out patients; spheres: diameters asked and delivered; "
         "ratings: shapes with each rating low and high",
     )
     sub.add_argument(
         "--data",
-        help="texture, spheres: folder with NAME_ct.* and NAME_lungs.*; groups, shapes: training cases; ratings: none",
+        help="texture, spheres: folder with NAME_ct.* and NAME_lungs.*; groups, remade, redrawn, shapes: training "
+        "cases; ratings: none",
     )
-    sub.add_argument("--sites", type=int, default=5, help="sites per scan, or shapes (default: 5)")
+    sub.add_argument("--sites", type=int, default=5, help="sites per scan, or lesions at most (default: 5)")
     _seed(sub)
     _model(sub)
     _sampler(sub)
