@@ -127,6 +127,15 @@ class MaskSpec:
         matrix[:3, 3] = sphere.center_ras - matrix[:3, :3] @ middle
         return PatchFrame(shape, matrix)
 
+    def check_boundary(self, given: bool) -> None:
+        """Refuse to draw without the organ, where the network is shown it; says how to make one."""
+        if self.boundary_channel and not given:
+            raise LeFusionError(
+                f"The model that draws the shape draws inside an organ, {self.organ}, and needs it as the boundary. "
+                "Draw it in 3D Slicer's Segment Editor (Draw or Paint on each slice) and choose that segment; on the "
+                "command line --boundary FILE:SEGMENT. The boundary 'none' draws without anatomy."
+            )
+
     def channel(self, sphere: ControlSphere, frame: PatchFrame) -> np.ndarray:
         """(D, H, W) float32: the sphere as the network is shown it."""
         outside, inside = self.sphere_values
@@ -138,12 +147,7 @@ class MaskSpec:
         """(1 or 2, D, H, W) float32: the sphere, and where the spec says so the organ, `boundary` (D, H, W) bool, as 1
         inside and -1 outside; without a boundary such a network is not asked."""
         shown = [self.channel(sphere, frame)]
-        if self.boundary_channel:
-            if boundary is None:
-                raise LeFusionError(
-                    f"This mask model draws inside an organ ({self.organ}) and needs its mask as the boundary. Draw it "
-                    "in 3D Slicer's Segment Editor (Draw or Paint on each slice, save as .seg.nrrd) and give it with "
-                    "--boundary FILE:SEGMENT; or say --boundary none to draw without anatomy."
-                )
+        self.check_boundary(boundary is not None)
+        if self.boundary_channel and boundary is not None:
             shown.append(np.where(boundary, np.float32(1), np.float32(-1)))
         return np.stack(shown)
