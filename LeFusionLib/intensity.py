@@ -77,11 +77,14 @@ def middle_window(
 ) -> IntensityWindow:
     """Between two percentiles of the middle of the slices, half as high and wide as they are: where the organ lies.
 
-    What surrounds the body says nothing there, and a few bright voxels of fat at its border do not matter.
+    What surrounds the body does not count there, nor do a few bright voxels of fat at its border. Voxels of the volume's
+    darkest value are no image but what scanners fill slices up with.
     """
-    height, width = array.shape[-2:]
-    middle = array[..., height // 4 : max(3 * height // 4, 1), width // 4 : max(3 * width // 4, 1)]
-    return percentile_window(middle, low=low, high=high, unit=unit)
+    slices = np.atleast_2d(array)
+    height, width = slices.shape[-2:]
+    middle = slices[..., height // 4 : max(3 * height // 4, 1), width // 4 : max(3 * width // 4, 1)]
+    shown = middle[middle > array.min()]
+    return percentile_window(shown if shown.size else middle, low=low, high=high, unit=unit)
 
 
 def _window_between(low: float, high: float, unit: str, what: str) -> IntensityWindow:

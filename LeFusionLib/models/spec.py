@@ -123,7 +123,7 @@ class ModelSpec:
         if self.mask is not None and (self.mask.sphere_voxels is not None or self.mask.boundary_channel):
             return  # the patch grows with the sphere, or the lesion ends with its organ
         if self.kind == "texture" and self.spacing_mm is None:
-            return  # drawn in its organ, a lesion is smaller than its sphere: it is asked itself when its patch is chosen
+            return  # drawn in its organ, a lesion is smaller than its sphere: it is asked when its patch is chosen
         spacing = self.spacing_mm or volume_spacing_mm
         largest = min((n - 1) * mm for n, mm in zip(self.patch_shapes[-1], spacing, strict=True))
         if diameter_mm > largest:
