@@ -77,8 +77,8 @@ def middle_window(
 ) -> IntensityWindow:
     """Between two percentiles of the middle of the slices, half as high and wide as they are: where the organ lies.
 
-    What surrounds the body does not count there, nor do a few bright voxels of fat at its border. Voxels of the volume's
-    darkest value are no image but what scanners fill slices up with.
+    What surrounds the body does not count there, nor do a few bright voxels of fat at its border. Voxels of the
+    volume's darkest value are no image but what scanners fill slices up with.
     """
     slices = np.atleast_2d(array)
     height, width = slices.shape[-2:]

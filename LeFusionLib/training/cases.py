@@ -186,7 +186,7 @@ def read_hearts(pattern: str, folder: Path, spec: ModelSpec) -> list[LesionCase]
                 window = heart.window(spec.intensity)
                 image = window.normalize(heart.image)
                 cases.append(
-                    LesionCase(image, mask, window, heart.patient, heart.patient, heart.spacing_mm, heart.myocardium)
+                    LesionCase(image, mask, window, heart.patient, heart.patient, heart.spacing_mm, heart.organ)
                 )
     return cases
 

@@ -51,7 +51,7 @@ class Heart:
         return spacing_of(self.ijk_to_ras)
 
     @property
-    def myocardium(self) -> np.ndarray:
+    def organ(self) -> np.ndarray:
         """(D, H, W) bool: the muscle with its lesions."""
         return np.isin(self.labels, MYOCARDIUM)
 

@@ -276,6 +276,6 @@ def test_the_original_case_agrees_with_the_archive(shared, tmp_path):
 
 def test_a_heart_says_which_numbers_it_knows():
     heart = Heart(np.zeros((1, 2, 2)), np.array([[[0, 2], [3, 4]]], np.uint8), GRID, "p")
-    assert heart.myocardium.tolist() == [[[False, True], [True, True]]]
+    assert heart.organ.tolist() == [[[False, True], [True, True]]]
     with pytest.raises(LeFusionError, match="numbers 7"):
         Heart(np.zeros((1, 1, 1)), np.full((1, 1, 1), 7, np.uint8), GRID, "p")
