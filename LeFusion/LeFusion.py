@@ -271,14 +271,17 @@ class LeFusionLogic(ScriptedLoadableModuleLogic):
         device: str = "auto",
         progress: Any = None,
         cancel: Any = None,
+        anyModality: bool = False,
     ) -> LeFusionResult:
         """Paint one lesion per sphere into a copy of the volume; the input stays as it is. Waits until it is done.
 
         spheres: dict(centerRas=(R, A, S), diameterMm=12, texture="solid", lesionClass="nodule", seed=7) in the world's
-        millimetres, parent transforms included; texture, lesionClass and seed may be left out. boundary:
-        (segmentationNode, segmentId), or "lung" for the built-in lung segmentation. maskModel: what draws the
-        shapes; None takes what fits the model. sampler: a `LeFusionLib.SamplerSpec`. progress(step, total, message) and
-        cancel() are asked while the worker process computes.
+        millimetres, parent transforms included; texture, lesionClass (one, or a list of classes drawn together, texture
+        then {class: texture}) and seed may be left out. boundary: (segmentationNode, segmentId), "lung" for the
+        built-in lung segmentation, or "none" for a model that wants an organ and shall draw without. maskModel: what
+        draws the shapes; None takes what fits the model. sampler: a `LeFusionLib.SamplerSpec`. progress(step, total,
+        message) and cancel() are asked while the worker process computes. anyModality: also in scans the model was not
+        made for.
 
         The same request through panel, console and command line gives the same voxels. Raises
         `LeFusionLib.LeFusionError` for what cannot be made, `LeFusionLib.Cancelled` after `cancel()` was true; the
@@ -293,6 +296,7 @@ class LeFusionLogic(ScriptedLoadableModuleLogic):
             sampler or lib.SamplerSpec(),
             device,
             seed,
+            anyModality,
         )
         job = scene.prepare(volumeNode, request, None if isinstance(boundary, str) else boundary)
         made = job.finish(self.host(), self.client().run(self.workerJob(job), progress, cancel))

@@ -62,6 +62,9 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("synthesize", "paint lesions into a volume")
     sub.add_argument("volume", help="NIfTI, NRRD, MHA, or a folder with one DICOM series")
     sub.add_argument("--mask", help="lesion mask on the volume's grid (label map or .seg.nrrd), instead of --center")
+    sub.add_argument(
+        "--labels", nargs="+", metavar="CLASS=NUMBER", help="which number of --mask is which class, such as infarct=3"
+    )
     _sphere(sub, required=False)
     sub.add_argument(
         "--texture",
@@ -70,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         help="preset, its number, a JSON or CSV file of 16 numbers, or 'random'; CLASS=TEXTURE for one class each",
     )
     sub.add_argument("--texture-from", nargs=2, metavar=("IMAGE", "MASK"), help="the texture of a real lesion")
+    sub.add_argument("--any-modality", action="store_true", help="use the model for scans it was not made for")
     sub.add_argument("--image-format", choices=(".nii.gz", ".nii", ".nrrd", ".mha"), help="default: the input's")
     sub.add_argument("--figure", action="store_true", help="also write a picture of the result")
     _model(sub)
@@ -101,16 +105,18 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("evaluate", "measure a model; tables as CSV and JSON, pictures")
     sub.add_argument(
         "what",
-        choices=("texture", "groups", "shapes", "spheres", "ratings"),
+        choices=("texture", "groups", "remade", "redrawn", "shapes", "spheres", "ratings"),
         help="texture: every preset at the same sites of normal tissue; groups: the texture groups of a training set; "
+        "remade: lesions of held-out patients made again in their own place; redrawn: their shapes drawn again; "
         "shapes: real, hand-crafted and drawn shapes of held-out patients; spheres: diameters asked and delivered; "
         "ratings: shapes with each rating low and high",
     )
     sub.add_argument(
         "--data",
-        help="texture, spheres: folder with NAME_ct.* and NAME_lungs.*; groups, shapes: training cases; ratings: none",
+        help="texture, spheres: folder with NAME_ct.* and NAME_lungs.*; groups, remade, redrawn, shapes: training "
+        "cases; ratings: none",
     )
-    sub.add_argument("--sites", type=int, default=5, help="sites per scan, or shapes (default: 5)")
+    sub.add_argument("--sites", type=int, default=5, help="sites per scan, or lesions at most (default: 5)")
     _seed(sub)
     _model(sub)
     _sampler(sub)
@@ -138,7 +144,12 @@ def _sphere(sub: argparse.ArgumentParser, required: bool) -> None:
     )
     sub.add_argument("--diameter", type=float, action="append", required=required, help="its diameter in mm")
     sub.add_argument(
-        "--boundary", help="where the lesion must stay: 'lung', or a label map or segmentation, FILE or FILE:SEGMENT"
+        "--boundary",
+        help="where the lesion must stay: 'lung', or a label map or segmentation, FILE, FILE:SEGMENT or FILE:2,3,4; "
+        "'none' lets a model that draws inside an organ draw without one",
+    )
+    sub.add_argument(
+        "--classes", help="classes of the lesion, such as infarct,no_reflow; others are not made (default: the first)"
     )
     sub.add_argument("--mask-model", help="what draws the shape: a name, a folder, a published .pt, or 'handcrafted'")
     sub.add_argument("--shape", type=_number, default=0, help="which of the seed's shapes, 0, 1, ... (default: 0)")

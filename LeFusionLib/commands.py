@@ -3,15 +3,17 @@
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 import LeFusionLib as lf
 
-from .errors import Cancelled, LeFusionError
+from .errors import Cancelled, LeFusionError, unknown_name
 from .progress import Interrupt, Reporter
 
 if TYPE_CHECKING:
@@ -43,9 +45,18 @@ def synthesize(options: argparse.Namespace) -> None:
     reporter = reporter_of(options)
     with Interrupt() as cancel:
         if options.mask is not None:
-            lesion = _given_mask(options.mask, model.spec)
-            seed, progress = options.seed, reporter.progress
-            result = lf.synthesize(volume, lesion, model, texture, sampler_of(options), seed, progress, cancel)
+            lesion = only_classes(given_mask(options.mask, model.spec, options.labels), _classes(options))
+            result = lf.synthesize(
+                volume,
+                lesion,
+                model,
+                texture,
+                sampler_of(options),
+                options.seed,
+                reporter.progress,
+                cancel,
+                options.any_modality,
+            )
         else:
             request, boundary = _request(options, texture), _given_boundary(options)
             result = lf.run_request(volume, request, boundary, reporter.progress, cancel, models)
@@ -236,9 +247,54 @@ def sampler_of(options: argparse.Namespace) -> "lf.SamplerSpec":
     return lf.SamplerSpec(options.sampler, options.steps, options.jump_length, options.jump_n_sample, options.guidance)
 
 
-def _given_mask(path: str, spec: "ModelSpec") -> "lf.LesionMask":
-    labels, ijk_to_ras, _ = lf.read_labels(path)
-    return lf.LesionMask.from_labels(labels, ijk_to_ras, {name: n for n, name in enumerate(spec.classes, 1)})
+def given_mask(path: str, spec: "ModelSpec", numbers: Sequence[str] | None = None) -> "lf.LesionMask":
+    """The lesions in a file: by `numbers` (CLASS=NUMBER), else by the names of its segments, else by 1, 2, ... in the
+    order of the model's classes; other numbers are then refused, since nobody knows what they are."""
+    labels, ijk_to_ras, names = lf.read_labels(path)
+    if numbers:
+        return lf.LesionMask.from_labels(labels, ijk_to_ras, _numbers(numbers, spec))
+    named = {name: names[name] for name in spec.classes if name in names}
+    if named:
+        return lf.LesionMask.from_labels(labels, ijk_to_ras, named)
+    expected = {name: number for number, name in enumerate(spec.classes, 1)}
+    unknown = sorted(set(names.values()) - set(expected.values()))
+    if unknown:
+        raise LeFusionError(
+            f"The mask {Path(path).name} has the numbers {', '.join(map(str, sorted(names.values())))}; the classes of "
+            f"model '{spec.name}' are {', '.join(spec.classes)}. Say which is which, such as "
+            f"--labels {' '.join(f'{name}={n}' for n, name in enumerate(spec.classes, unknown[0]))}."
+        )
+    return lf.LesionMask.from_labels(labels, ijk_to_ras, expected)
+
+
+def _numbers(pairs: Sequence[str], spec: "ModelSpec") -> dict[str, int]:
+    """`--labels CLASS=NUMBER ...`"""
+    numbers = {}
+    for pair in pairs:
+        name, _, number = pair.partition("=")
+        if name not in spec.classes:
+            raise unknown_name(f"lesion class in model '{spec.name}'", name, spec.classes)
+        if not number.isdigit():
+            raise LeFusionError(f"A label is written CLASS=NUMBER, such as {spec.classes[0]}=1; got {pair!r}.")
+        numbers[name] = int(number)
+    return numbers
+
+
+def only_classes(mask: "lf.LesionMask", classes: Sequence[str]) -> "lf.LesionMask":
+    """The mask without the classes that are not named; all of it where none is."""
+    if not classes:
+        return mask
+    for name in classes:
+        if name not in mask.classes or not mask.voxels(name):
+            there = [known for known in mask.classes if mask.voxels(known)]
+            raise unknown_name("class in the mask", name, there)
+    kept = [mask.classes.index(name) for name in classes]
+    return lf.LesionMask(mask.array[kept], mask.ijk_to_ras, tuple(classes))
+
+
+def _classes(options: argparse.Namespace) -> tuple[str, ...]:
+    """`--classes A,B`; () where nothing is said."""
+    return tuple(name.strip() for name in (options.classes or "").split(",") if name.strip())
 
 
 def _request(options: argparse.Namespace, texture: Any) -> "lf.SynthesisRequest":
@@ -250,6 +306,7 @@ def _request(options: argparse.Namespace, texture: Any) -> "lf.SynthesisRequest"
         sampler_of(options),
         options.device,
         options.seed,
+        options.any_modality,
     )
 
 
@@ -263,7 +320,9 @@ def _lesions(options: argparse.Namespace, texture: Any = "random") -> "tuple[lf.
             f"{len(options.center)} centres need as many --diameter, or one for all; got {len(diameters)}."
         )
     return tuple(
-        lf.LesionRequest(tuple(center), diameter, texture, shape=options.shape, ratings=_ratings(options))
+        lf.LesionRequest(
+            tuple(center), diameter, texture, _classes(options) or None, shape=options.shape, ratings=_ratings(options)
+        )
         for center, diameter in zip(options.center, diameters, strict=True)
     )
 
@@ -281,7 +340,7 @@ def _ratings(options: argparse.Namespace) -> dict[str, float]:
 
 
 def _boundary_file(options: argparse.Namespace) -> str | None:
-    """The file in `--boundary FILE` or `FILE:SEGMENT`; None for no boundary or one that is built in."""
+    """The file in `--boundary FILE` or `FILE:SEGMENTS`; None for no boundary or one that is built in."""
     if options.boundary is None or Path(options.boundary).exists():
         return options.boundary
     from .synthesis.boundary import BUILT_IN
@@ -300,18 +359,24 @@ def _given_boundary(options: argparse.Namespace) -> "lf.LesionMask | None":
     file = _boundary_file(options)
     if file is None:
         return None
-    segment = options.boundary[len(file) + 1 :] or None
-    labels, ijk_to_ras, _ = lf.read_labels(file, segment)
-    if not (labels > 0).any():
+    asked = options.boundary[len(file) + 1 :] or None
+    try:
+        parts = [lf.read_labels(file, asked)]
+    except LeFusionError:
+        if asked is None or "," not in asked:
+            raise
+        parts = [lf.read_labels(file, segment) for segment in asked.split(",")]
+    inside = np.logical_or.reduce([labels > 0 for labels, _, _ in parts])
+    if not inside.any():
         raise LeFusionError(f"The boundary in {Path(file).name} is empty. Give a segmentation with voxels in it.")
-    return lf.LesionMask(labels > 0, ijk_to_ras, ("boundary",))
+    return lf.LesionMask(inside, parts[0][1], ("boundary",))
 
 
 def _texture(options: argparse.Namespace, model: "Model") -> Any:
     """What `--texture` or `--texture-from` ask for: one texture, or {class: texture}."""
     if getattr(options, "texture_from", None):
         image, mask = options.texture_from
-        return _texture_of(image, mask, model)
+        return _texture_of(image, mask, model, options.labels)
     parts = [text.partition("=") for text in options.texture]
     if all(equals for _, equals, _ in parts):
         return {name: _number_or_name(value) for name, _, value in parts}
@@ -324,13 +389,14 @@ def _number_or_name(text: str) -> int | str:
     return int(text) if text.isdigit() else text
 
 
-def _texture_of(image: str, mask: str, model: "Model") -> "dict[str, lf.TextureHistogram]":
+def _texture_of(
+    image: str, mask: str, model: "Model", labels: Sequence[str] | None
+) -> "dict[str, lf.TextureHistogram]":
     """The histograms of a real lesion, per class."""
     from .intensity import window_for
 
     volume = lf.read_volume(image)
-    labels, ijk_to_ras, _ = lf.read_labels(mask)
-    lesion = lf.LesionMask.from_labels(labels, ijk_to_ras, {name: n for n, name in enumerate(model.spec.classes, 1)})
+    lesion = given_mask(mask, model.spec, labels)
     lesion.check_on_grid_of(volume)
     values = window_for(model.spec.intensity, volume.array).normalize(volume.array)
     return {
@@ -361,7 +427,8 @@ def _tell(reporter: Reporter, result: "SynthesisResult", files: list[Path], seco
     lines = [f"wrote {', '.join(str(file) for file in files)}"]
     for row in result.report["lesions"]:
         unit = row["mean"]["unit"]
-        line = f"{row['class']}: {row['diameter_mm']['delivered']:.1f} mm, mean {row['mean']['value']:.0f} {unit}"
+        size = f"{row['diameter_mm']['delivered']:.1f} mm in {row['slices']} slices"
+        line = f"{row['class']}: {size}, mean {row['mean']['value']:.0f} {unit}"
         if "texture" in row:
             texture = row["texture"]
             line += f", {texture['name']}, {texture['wasserstein']:.0f} {unit} from the texture asked"

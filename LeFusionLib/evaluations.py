@@ -2,9 +2,11 @@
 
 import argparse
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import LeFusionLib as lf
 
@@ -117,9 +119,89 @@ def evaluate_ratings(options: argparse.Namespace) -> None:
     reporter_of(options).say(json.dumps(summary, indent=1), summary=summary)
 
 
+def evaluate_remade(options: argparse.Namespace) -> None:
+    """Lesions of held-out patients made again in their own place, with their own masks and histograms."""
+    from .evaluation.remade import markdown, remake, summarize
+    from .evaluation.remade_figure import denoising, histograms, montage
+    from .training.cases import read_cases
+
+    files = _outputs(options, (".csv", ".json", ".md", "-lesions.png", "-histograms.png", "-denoising.png"))
+    model = load_model(options)
+    cases = _held_out(read_cases(options.data, model.spec), model, options)
+    lesions, rows = remake(model, cases, options.seed, sampler_of(options))
+    summary = summarize(rows) | _weights(model)
+    _write(rows, summary, markdown(summary), files)
+    montage(lesions, model.spec.classes, files[3])
+    histograms(lesions, model.spec.classes, files[4])
+    most = max(cases, key=lambda case: (case.mask.any(axis=(1, 2, 3)).sum(), case.voxels))
+    denoising(model, most, files[5], options.seed, sampler_of(options))
+    reporter_of(options).say(json.dumps(summary, indent=1), summary=summary)
+
+
+def evaluate_redrawn(options: argparse.Namespace) -> None:
+    """Shapes of held-out patients drawn again in their own sphere and organ."""
+    from .evaluation.redrawn import markdown, picture, redraw, summarize
+    from .synthesis.diffmask import open_mask_model
+    from .training.shape_cases import read_shapes
+
+    if options.model is None:
+        raise LeFusionError("Say which mask model is to draw: --model NAME (see `lefusion models`).")
+    model = open_mask_model(options.model, options.device)
+    if model.spec.mask is None or not model.spec.mask.boundary_channel:
+        raise LeFusionError(
+            f"'{model.spec.name}' draws in no organ; compare its shapes with `lefusion evaluate shapes`."
+        )
+    files = _outputs(options, (".csv", ".json", ".md", ".png"))
+    cases: Any = _held_out(read_shapes(options.data, model.spec), model, options)
+    drawn, rows = redraw(model, cases, options.seed, sampler_of(options))
+    summary = summarize(rows) | _weights(model)
+    _write(rows, summary, markdown(summary), files)
+    picture(cases, drawn, files[3])
+    reporter_of(options).say(json.dumps(summary, indent=1), summary=summary)
+
+
+def _outputs(options: argparse.Namespace, endings: Sequence[str]) -> list[Path]:
+    """The files `-o` with these endings, none of them there already."""
+    from .io import check_output
+
+    stem = Path(options.output)
+    files = [stem.with_name(stem.name + ending) for ending in endings]
+    check_output(files, [], options.overwrite)
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    return files
+
+
+def _held_out(cases: Sequence[Any], model: Any, options: argparse.Namespace) -> list[Any]:
+    """Of patients that the model was not trained on; at most `--sites`, the same ones whenever it is run again."""
+    from .training.train import patient_hash
+
+    hashes = model.card.training.get("held_out_patients_sha256", ())
+    found = [case for case in cases if patient_hash(case.patient) in hashes]
+    if not found:
+        raise LeFusionError("None of these patients was held out of the model's training; nothing can be compared.")
+    chosen = np.random.default_rng(options.seed).permutation(len(found))[: options.sites]
+    return [found[index] for index in sorted(chosen)]
+
+
+def _weights(model: Any) -> dict[str, Any]:
+    return {"model": model.spec.name, "weights_sha256": model.card.sha256}
+
+
+def _write(rows: Sequence[Any], summary: dict[str, Any], markdown: str, files: Sequence[Path]) -> None:
+    """Rows as CSV, summary as JSON, and its table as Markdown."""
+    from .evaluation.texture_control import write_tables
+    from .io import atomic_write
+
+    write_tables(rows, summary, files[0].with_suffix(""))
+    with atomic_write(files[2]) as temporary:
+        Path(temporary).write_text(markdown, encoding="utf-8")
+
+
 EVALUATIONS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "texture": evaluate_texture,
     "groups": evaluate_groups,
+    "redrawn": evaluate_redrawn,
+    "remade": evaluate_remade,
     "shapes": evaluate_shapes,
     "spheres": evaluate_spheres,
     "ratings": evaluate_ratings,

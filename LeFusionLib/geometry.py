@@ -141,6 +141,19 @@ class ControlSphere:
         """Number of slices along D in which the sphere has a voxel; few slices make a coarse lesion."""
         return int(self.mask_in_box(volume)[1].any(axis=(1, 2)).sum())
 
+    def check_slices(self, volume: Grid) -> None:
+        """Refuse a volume with less than half of the slices that the sphere spans: what is drawn would be no lesion."""
+        axes = volume.ijk_to_ras[:3, 2::-1]
+        reach = self.diameter_mm / 2 * float(np.linalg.norm(np.linalg.inv(axes)[0]))
+        center = float(kji_from_ras(volume.ijk_to_ras, np.array(self.center_ras))[0, 0])
+        spanned = math.floor(center + reach) - math.ceil(center - reach) + 1
+        if 2 * self.slices_met(volume) < spanned:
+            raise LeFusionError(
+                f"The sphere of {self.diameter_mm:g} mm spans {spanned} slices, and the volume has "
+                f"{self.slices_met(volume)} of them ({volume.shape[0]} slices, {spacing_of(volume.ijk_to_ras)[0]:g} mm "
+                "apart). Take a smaller sphere, or a volume with more slices."
+            )
+
     def check_inside(self, volume: Grid) -> None:
         """Refuse a centre outside the volume, and a sphere narrower than a voxel or between all voxel centres."""
         center = kji_from_ras(volume.ijk_to_ras, np.array(self.center_ras))[0]

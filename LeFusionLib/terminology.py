@@ -25,5 +25,15 @@ def terminology_entry(class_name: str) -> str:
     return "~".join([name, _code(category), _code(row), "^^", REGIONS, region, "^^"])
 
 
+def class_meanings() -> dict[str, str]:
+    """{class: what it is, where, and its code}, of all classes in the list, in words for people."""
+    types = json.loads(FILE.read_text(encoding="utf-8"))["SegmentationCodes"]["Category"][0]["Type"]
+    return {
+        row["3dSlicerLabel"]: f"{row['CodeMeaning']}, {row['anatomicRegion']['CodeMeaning']} "
+        f"({row['CodingSchemeDesignator']} {row['CodeValue']})"
+        for row in types
+    }
+
+
 def _code(row: dict[str, str]) -> str:
     return f"{row['CodingSchemeDesignator']}^{row['CodeValue']}^{row['CodeMeaning']}"

@@ -16,6 +16,7 @@ BINS = 16
 BIN_EDGES = np.linspace(-1.0, 1.0, BINS + 1)  # of normalised grey values
 BIN_CENTERS = (BIN_EDGES[:-1] + BIN_EDGES[1:]) / 2
 RANDOM = "random"
+PUBLISHED = Path(__file__).parent / "data" / "published_textures.json"
 FLUCTUATION = 0.1  # LeFusion (ICLR 2025), appendix, "Selection of Histograms": each component within +-10 %
 
 
@@ -183,10 +184,14 @@ def resolve_texture(
     raise unknown_name("texture", texture, [*presets, RANDOM])
 
 
+def published_sets() -> list[str]:
+    """The data sets whose textures were published."""
+    return list(json.loads(PUBLISHED.read_text(encoding="utf-8"))["textures"])
+
+
 def published_textures(name: str) -> dict[str, TexturePresets]:
-    """The published cluster centres of a data set ("lidc", "emidec"), {lesion class: its presets}."""
-    path = Path(__file__).parent / "data" / "published_textures.json"
-    published = json.loads(path.read_text(encoding="utf-8"))["textures"]
+    """The published cluster centres of a data set of `published_sets`, {lesion class: its presets}."""
+    published = json.loads(PUBLISHED.read_text(encoding="utf-8"))["textures"]
     if name not in published:
         raise unknown_name("set of published textures", name, published)
     return {

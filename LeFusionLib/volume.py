@@ -19,6 +19,7 @@ class Volume:
     `array` may have any dtype of `SUPPORTED_DTYPES`; it is kept as it is. `ijk_to_ras` is (4, 4) and may be oblique,
     anisotropic, flipped, left-handed or sheared, but not singular. `name` is a label without a path.
     `storage` is what `io` needs to write the file again as it was (format, header, scaling); no other code reads it.
+    `modality` is what the file's header calls it ("CT", "MR"); None where it does not say.
     `source` is the file or folder it was read from, which no output may replace.
     """
 
@@ -27,6 +28,7 @@ class Volume:
     name: str = "volume"
     storage: Any = None
     source: Path | None = None
+    modality: str | None = None
 
     def __post_init__(self) -> None:
         array = np.asarray(self.array)

@@ -31,6 +31,7 @@ FLOORS = {
         "io",
         "phantom",
         "lungs",
+        "modality",
     ],
     2: ["diffusion"],
     3: ["models"],
@@ -178,6 +179,45 @@ def test_a_specification_is_frozen_and_every_field_is_read(home, name):
     assert specification.__dataclass_params__.frozen
     unread = {field.name for field in dataclasses.fields(specification)} - attributes_read()
     assert unread == set(), "a setting that nothing reads is taken out"
+
+
+# Data sets and their classes are rows: names of theirs stand in these files alone, whose job it is to name them.
+ROWS = {
+    "training/settings.py", "training/hearts.py", "training/cases.py", "training/shape_cases.py",
+    "models/released.py", "terminology.py", "cli.py",
+}  # fmt: skip
+DATA_SETS = re.compile(r"emidec|lidc|luna|cardiac|infarct|reflow|myocard|ventric", re.IGNORECASE)
+
+
+def words_of_code(code):
+    """(line, text) of every name and every string in `code` but its docstrings; comments are none."""
+    tree = ast.parse(code)
+    homes = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    bodies = [node.body for node in ast.walk(tree) if isinstance(node, homes) and node.body]
+    docstrings = {id(body[0].value) for body in bodies if isinstance(body[0], ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
+            yield node.lineno, node.value
+        elif isinstance(node, ast.Name | ast.Attribute | ast.FunctionDef | ast.ClassDef | ast.arg):
+            name = next(getattr(node, field) for field in ("id", "attr", "name", "arg") if hasattr(node, field))
+            yield node.lineno, name
+
+
+def test_names_of_data_sets_stand_in_rows_and_readers_only():
+    files = [*FILES, *(ROOT / "LeFusion").rglob("*.py")]
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line}: {word}"
+        for path in files
+        if path.relative_to(ROOT).as_posix().removeprefix("LeFusionLib/") not in ROWS
+        for line, word in words_of_code(path.read_text(encoding="utf-8"))
+        if DATA_SETS.search(word)
+    ]
+    assert wrong == []
+
+
+def test_words_of_code_are_names_and_strings_but_no_remarks():
+    code = '"""EMIDEC"""\nif spec.name == "lidc":  # luna\n    infarct = 1\n'
+    assert {word for _, word in words_of_code(code) if DATA_SETS.search(word)} == {"lidc", "infarct"}
 
 
 # A path of one machine: a folder of users, of root or of a container's work, at the start of a path.

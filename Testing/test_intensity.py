@@ -47,11 +47,22 @@ def test_each_rule_gives_its_window():
     assert window_for({"kind": "percentile", "low": 10, "high": 90}, array) == IntensityWindow(20, 180, "scanner units")
 
 
+def test_the_middle_of_the_slices_is_what_counts_and_what_fills_them_up_does_not():
+    array = np.full((3, 8, 8), 1000.0)  # a bright border
+    array[:, 2:6, 2:6] = np.linspace(100, 200, 48).reshape(3, 4, 4)
+    array[0, :2] = 0  # and black where the scanner had nothing
+    rule = {"kind": "middle", "low": 0, "high": 100}
+    assert window_for(rule, array) == IntensityWindow(100, 200, "scanner units")
+    array[0, 2, 2:6] = 0
+    inside = array[:, 2:6, 2:6]
+    assert window_for(rule, array) == IntensityWindow(inside[inside > 0].min(), 200, "scanner units")
+
+
 @pytest.mark.parametrize(
     ("rule", "words"),
     [
         ({"kind": "fix"}, "Did you mean 'fixed'"),
-        ({}, "Possible: fixed, range, percentile"),
+        ({}, "Possible: fixed, range, percentile, middle"),
         ({"kind": "range", "lo": 3}, "setting of a 'range' window 'lo'"),
         ({"kind": "fixed", "lwo": 3}, "Did you mean 'low'"),
         ({"kind": "range", "array": 3}, "setting of a 'range' window 'array'"),
@@ -66,7 +77,7 @@ def test_a_rule_that_is_none_is_refused(rule, words):
         window_for(rule, np.arange(10))
 
 
-@pytest.mark.parametrize("kind", ["range", "percentile"])
+@pytest.mark.parametrize("kind", ["range", "percentile", "middle"])
 def test_a_flat_volume_has_no_window(kind):
     with pytest.raises(LeFusionError, match="flat: .* are both 7"):
         window_for({"kind": kind}, np.full(10, 7))

@@ -12,10 +12,9 @@ from LeFusionLib import scene as bridge
 from LeFusionLib.scene.housekeeping import remove_node
 from LeFusionLib.texture import RANDOM
 
-from .textures import drawHistogram, rangeText, textureOf
+from .channels import CUSTOM, Channels
 
 PLACE, DIAMETER, CLASS, TEXTURE, SEED, DELETE = range(6)
-CUSTOM = "custom"
 
 
 class LesionTable(slicer.util.VTKObservationMixin):
@@ -41,8 +40,7 @@ class LesionTable(slicer.util.VTKObservationMixin):
         self.ui.placeButton.connect("clicked()", self.placeAgain)
         self.ui.newSeedButton.connect("clicked()", self.takeAnotherSeed)
         self.ui.diameterSlider.connect("valueChanged(double)", self.onDiameter)
-        self.ui.classCombo.connect("activated(int)", self.onClass)
-        self.ui.textureCombo.connect("activated(int)", self.onTexture)
+        self.channels = Channels(self.ui, self.onClasses, self.onTexture)
         self.ui.seedSpinBox.connect("valueChanged(int)", self.onSeed)
 
     def selected(self):
@@ -54,7 +52,7 @@ class LesionTable(slicer.util.VTKObservationMixin):
         """A new lesion like the selected one, with a seed of its own; the next click in a view places it."""
         card, like = self.panel.settings.card(), self.selected()
         settings = bridge.SphereSettings() if like is None else bridge.read_settings(like)
-        if card is not None and settings.lesion_class not in card.spec.classes:
+        if card is not None and not set(settings.classes) <= set(card.spec.classes):
             settings = replace(settings, lesion_class=card.spec.classes[0], texture=RANDOM)
         taken = [bridge.read_settings(node).seed for node in self.nodes]
         sphere = bridge.add_sphere(self.panel.host, replace(settings, seed=1 + max(taken, default=0)))
@@ -114,16 +112,8 @@ class LesionTable(slicer.util.VTKObservationMixin):
         self.updating = True
         self.ui.diameterSlider.value = float(settings.diameter_mm)
         self.ui.seedSpinBox.value = min(settings.seed, self.ui.seedSpinBox.maximum)
-        classes = list(card.spec.classes) if card is not None else []
-        _fill(self.ui.classCombo, classes, settings.lesion_class)
-        choice = self.ui.classCombo.count > 1
-        self.ui.classCombo.setVisible(choice)
-        self.ui.classLabel.setVisible(choice)
-        presets = card.textures.get(settings.lesion_class, {}) if card is not None else {}
-        name = settings.texture if isinstance(settings.texture, str) else CUSTOM
-        _fill(self.ui.textureCombo, [*presets, RANDOM], name)
+        self.channels.show(card, settings, self.panel.settings.window())
         self.updating = False
-        self._showTexture(presets, settings.texture)
 
     def onCellClicked(self, row, column):
         if column == DELETE:
@@ -150,13 +140,16 @@ class LesionTable(slicer.util.VTKObservationMixin):
     def onDiameter(self, value):
         self._change(diameter_mm=float(value))
 
-    def onClass(self, index):
-        self._change(lesion_class=self.ui.classCombo.itemText(index), texture=RANDOM)
+    def onClasses(self, names):
+        sphere = self.selected()
+        if sphere is not None:
+            bridge.write_settings(sphere, bridge.read_settings(sphere).with_classes(names))
+            self.showSelected()  # also where nothing changed: the last box is ticked again
 
-    def onTexture(self, index):
-        name = self.ui.textureCombo.itemText(index)
-        if name != CUSTOM:
-            self._change(texture=name)
+    def onTexture(self, name, texture):
+        sphere = self.selected()
+        if sphere is not None:
+            bridge.write_settings(sphere, bridge.read_settings(sphere).with_texture(name, texture))
 
     def onSeed(self, value):
         self._change(seed=int(value))
@@ -186,25 +179,8 @@ class LesionTable(slicer.util.VTKObservationMixin):
             place = ", ".join(f"{mm:.1f}" for mm in bridge.center_world(node))
         except LeFusionError:
             place = _("click into a view")
-        name = settings.texture if isinstance(settings.texture, str) else CUSTOM
-        cells = (place, f"{settings.diameter_mm:g}", settings.lesion_class, name, str(settings.seed), "✕")
+        textures = [settings.texture_of(name) for name in settings.classes]
+        names = " + ".join(texture if isinstance(texture, str) else CUSTOM for texture in textures)
+        cells = (place, f"{settings.diameter_mm:g}", " + ".join(settings.classes), names, str(settings.seed), "✕")
         for column, text in enumerate(cells):
             self.ui.lesionTable.item(row, column).setText(text)
-
-    def _showTexture(self, presets, texture):
-        window = self.panel.settings.window()
-        histogram = textureOf(presets, texture) if window is not None else None
-        self.ui.histogramLabel.setVisible(histogram is not None)
-        self.ui.rangeLabel.setVisible(histogram is not None)
-        if histogram is not None:
-            self.ui.histogramLabel.setPixmap(drawHistogram(histogram, window, self.ui.histogramLabel.palette))
-            self.ui.rangeLabel.text = rangeText(histogram, window, texture)
-
-
-def _fill(combo, names, current):
-    """The names in a combo box, with the current one even if it is not among them: it is said why that does not go."""
-    names = [*names, *([] if current in names else [current])]
-    combo.clear()
-    for name in names:
-        combo.addItem(name)
-    combo.currentIndex = names.index(current)

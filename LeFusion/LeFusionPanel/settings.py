@@ -31,6 +31,8 @@ class Settings:
         self.ui.boundarySelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onBoundary)
         self.ui.segmentCombo.connect("activated(int)", self.onSegment)
         self.ui.lungCheckBox.connect("toggled(bool)", self.onLung)
+        self.ui.anywhereCheckBox.connect("toggled(bool)", self.onAnywhere)
+        self.ui.anyModalityCheckBox.connect("toggled(bool)", self.onAnyModality)
         self.ui.modelCombo.connect("activated(int)", self.onModel)
         self.ui.maskModelCombo.connect("activated(int)", self.onMaskModel)
         self.ui.deviceCombo.connect("activated(int)", self.onDevice)
@@ -51,6 +53,11 @@ class Settings:
             self.showBoundary()
             self.showModels()
             self.showCombo(self.ui.deviceCombo, self.parameters.device)
+            card, maskSpec = self.card(), self.maskSpec()
+            self.ui.licenceLabel.text = _("Licence: {text}").format(text=card.licence) if card is not None else ""
+            asks = maskSpec is not None and maskSpec.mask.boundary_channel
+            self.ui.anywhereCheckBox.setVisible(asks or self.parameters.built_in_boundary == "none")
+            self.ui.anyModalityCheckBox.checked = self.parameters.any_modality
             sampler = self.parameters.sampler
             self.showCombo(self.ui.samplerCombo, sampler.method or _("model's own"))
             self.ui.stepsSpinBox.value = sampler.num_steps or 0
@@ -67,10 +74,11 @@ class Settings:
             self.ui.segmentCombo.addItem(node.GetSegmentation().GetSegment(segmentId).GetName())
         if chosen is not None and chosen[1] in self.segmentIds:
             self.ui.segmentCombo.currentIndex = self.segmentIds.index(chosen[1])
-        lung = self.parameters.built_in_boundary == "lung"
-        self.ui.lungCheckBox.checked = lung
-        self.ui.boundarySelector.enabled = not lung
-        self.ui.segmentCombo.enabled = bool(self.segmentIds) and not lung
+        builtIn = self.parameters.built_in_boundary
+        self.ui.lungCheckBox.checked = builtIn == "lung"
+        self.ui.anywhereCheckBox.checked = builtIn == "none"
+        self.ui.boundarySelector.enabled = not builtIn
+        self.ui.segmentCombo.enabled = bool(self.segmentIds) and not builtIn
 
     def showModels(self):
         folder = str(slicer.util.settingsValue(MODEL_FOLDER_SETTING, ""))
@@ -159,6 +167,18 @@ class Settings:
     def onLung(self, on):
         if not self.silent():
             self.parameters.built_in_boundary = "lung" if on else ""
+
+    def onAnywhere(self, on):
+        if not self.silent():
+            self.parameters.built_in_boundary = "none" if on else ""
+
+    def onAnyModality(self, on):
+        if not self.silent():
+            self.parameters.any_modality = on
+
+    def bounded(self):
+        """Is there a boundary, or the word that none is wanted?"""
+        return self.parameters.boundary is not None or bool(self.parameters.built_in_boundary)
 
     def onModel(self, index):
         if index < len(self.modelNames):

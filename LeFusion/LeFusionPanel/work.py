@@ -43,7 +43,8 @@ class Work:
             return self.panel.settings.modelError
         try:
             parameters, maskSpec = self.panel.parameters, self.panel.settings.maskSpec()
-            bridge.check_lesions(parameters.volume, parameters.spheres, card.spec, maskSpec)
+            bounded = self.panel.settings.bounded()
+            bridge.check_lesions(parameters.volume, parameters.spheres, card.spec, maskSpec, bounded)
         except LeFusionError as error:
             return str(error)
         return ""

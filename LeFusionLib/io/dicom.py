@@ -16,6 +16,7 @@ from ..errors import LeFusionError
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 # All that is read of a header: enough to place the image and to name a series, nothing about the patient.
 KEYWORDS = [
+    "Modality",
     "SeriesInstanceUID",
     "SeriesNumber",
     "SeriesDescription",
@@ -33,8 +34,9 @@ TOLERANCE_MM = 0.1  # positions are often rounded to 0.1 mm; never more than a f
 
 @dataclass(frozen=True)
 class DicomStorage:
-    """We do not write DICOM, and keep nothing of it."""
+    """We do not write DICOM, and keep nothing of it but its modality ("CT", "MR")."""
 
+    modality: str | None = None
     suffix: ClassVar[str] = ".nii.gz"
 
 
@@ -43,7 +45,7 @@ def read(folder: Path) -> tuple[np.ndarray, np.ndarray, DicomStorage]:
     slices = _only_series(_headers(folder))
     _check_alike([header for _, header in slices])
     slices, ijk_to_lps = _place(slices)
-    return _pixels([file for file, _ in slices]), LPS_TO_RAS @ ijk_to_lps, DicomStorage()
+    return _pixels([file for file, _ in slices]), LPS_TO_RAS @ ijk_to_lps, DicomStorage(slices[0][1].get("Modality"))
 
 
 def _headers(folder: Path) -> list[tuple[Path, Any]]:

@@ -30,7 +30,7 @@ def read_volume(path: str | os.PathLike[str]) -> Volume:
     path = Path(path)
     array, ijk_to_ras, storage, name = read_arrays(path)
     with reading(path, "a volume"):
-        return Volume(array, ijk_to_ras, name, storage, Path(path))
+        return Volume(array, ijk_to_ras, name, storage, Path(path), getattr(storage, "modality", None))
 
 
 def read_arrays(path: Path) -> tuple[np.ndarray, np.ndarray, object, str]:

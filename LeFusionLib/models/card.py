@@ -13,6 +13,7 @@ from .spec import ModelSpec
 
 FORMAT = 1  # of model.json
 CARD, WEIGHTS = "model.json", "weights.safetensors"
+DEFAULT = "lung-nodule"  # of the bundled models, where none is named
 BUNDLED = Path(__file__).resolve().parent.parent / "data" / "models"
 
 
@@ -100,14 +101,19 @@ def bundled_models(kind: str | None = None) -> dict[str, Path]:
 
 def default_model() -> str:
     """The bundled texture model that is used when none is named."""
-    for name in bundled_models("texture"):
-        return name
+    there = bundled_models("texture")
+    for name in (DEFAULT, *there):
+        if name in there:
+            return name
     raise MissingWeights("No model comes with this installation; give a model folder with --model.")
 
 
 def mask_model_for(spec: ModelSpec) -> str | None:
-    """The bundled model that draws shapes of the same classes, or None."""
-    for name, folder in bundled_models("mask").items():
+    """The bundled model that draws shapes for `spec`: the one it names, else one of the same classes; or None."""
+    there = bundled_models("mask")
+    if spec.mask_model in there:
+        return spec.mask_model
+    for name, folder in there.items():
         if read_card(folder).spec.classes == spec.classes:
             return name
     return None

@@ -27,6 +27,7 @@ class MaskSpec:
     pieces: how many pieces of each class are kept, the largest first; () is one each. On the volume's own grid
     the largest of these numbers holds for all classes together.
     boundary_channel: the network is shown the organ it draws in, beside the sphere; drawing then needs a boundary.
+    organ: what that organ is, in words for people.
     nested: a channel holds its class and all that come after it, so that each class lies within the one before.
     optional: classes the network is told to draw or not to draw; what is not said is left to chance.
     published: keeps the habits of the released `diffmask.pt`: its ball of whole voxels, its clean-up.
@@ -39,6 +40,7 @@ class MaskSpec:
     diameter_tolerance: float = 0.15
     pieces: tuple[int, ...] = ()
     boundary_channel: bool = False
+    organ: str = "the organ"
     nested: bool = False
     optional: tuple[str, ...] = ()
     published: bool = False
@@ -125,6 +127,15 @@ class MaskSpec:
         matrix[:3, 3] = sphere.center_ras - matrix[:3, :3] @ middle
         return PatchFrame(shape, matrix)
 
+    def check_boundary(self, given: bool) -> None:
+        """Refuse to draw without the organ, where the network is shown it; says how to make one."""
+        if self.boundary_channel and not given:
+            raise LeFusionError(
+                f"The model that draws the shape draws inside an organ, {self.organ}, and needs it as the boundary. "
+                "Draw it in 3D Slicer's Segment Editor (Draw or Paint on each slice) and choose that segment; on the "
+                "command line --boundary FILE:SEGMENT. The boundary 'none' draws without anatomy."
+            )
+
     def channel(self, sphere: ControlSphere, frame: PatchFrame) -> np.ndarray:
         """(D, H, W) float32: the sphere as the network is shown it."""
         outside, inside = self.sphere_values
@@ -136,11 +147,7 @@ class MaskSpec:
         """(1 or 2, D, H, W) float32: the sphere, and where the spec says so the organ, `boundary` (D, H, W) bool, as 1
         inside and -1 outside; without a boundary such a network is not asked."""
         shown = [self.channel(sphere, frame)]
-        if self.boundary_channel:
-            if boundary is None:
-                raise LeFusionError(
-                    "This mask model draws inside an organ and needs its mask as the boundary; for the heart this is "
-                    "the left ventricle's muscle. Draw it in 3D Slicer's Segment Editor and give it as boundary."
-                )
+        self.check_boundary(boundary is not None)
+        if self.boundary_channel and boundary is not None:
             shown.append(np.where(boundary, np.float32(1), np.float32(-1)))
         return np.stack(shown)

@@ -156,6 +156,8 @@ _PUBLISHED: list[dict[str, Any]] = [
         "patch_shapes": ((32, 64, 64),),
         "spacing_mm": (1.0, 1.0, 1.0),
         "intensity": _CT,
+        "modality": "CT",
+        "mask_model": "lung-nodule-mask",
     },
     {
         "kind": "texture",
@@ -164,6 +166,8 @@ _PUBLISHED: list[dict[str, Any]] = [
         "spacing_mm": None,
         "axes": "kij",  # its data set put (X, Y, Z) of a file into (Z, X, Y)
         "intensity": {"kind": "range"},
+        "modality": "MR",
+        "mask_model": "cardiac-mi-pmo-mask",
     },
     {
         "kind": "mask",

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from ..errors import LeFusionError, unknown_name
+from ..modality import MODALITIES
 from ..texture import BINS
 from .mask_spec import MaskSpec
 
@@ -33,6 +34,8 @@ class ModelSpec:
     condition_way, condition_scale: how the condition vector enters, see `UNet3D`: the histograms, or for a mask model
     the sphere's size and the ratings of the shape.
     deep: convolutions reach into the neighbouring slices, see `UNet3D`.
+    modality: the scans it was made for, "CT" or "MR", see `modality.check_modality`; None goes with all.
+    mask_model: the bundled model that draws the shapes for its tissue, where none is asked for.
     mask: what only a mask model has; None for one that makes tissue.
     """
 
@@ -54,6 +57,8 @@ class ModelSpec:
     margin_mm: float = 2.0
     axes: str = "kji"
     deep: bool = False
+    modality: str | None = None
+    mask_model: str | None = None
     mask: MaskSpec | None = None
 
     def __post_init__(self) -> None:
@@ -70,6 +75,8 @@ class ModelSpec:
         ):
             if given not in options:
                 raise unknown_name(kind, given, options)
+        if self.modality is not None and self.modality not in MODALITIES:
+            raise unknown_name("modality", self.modality, MODALITIES)
         if (self.kind == "mask") != (self.mask is not None):
             raise LeFusionError(f"Models of kind 'mask', and only these, have a `mask`; not so '{self.name}'.")
         for name in self.mask.optional if self.mask is not None else ():
@@ -115,6 +122,8 @@ class ModelSpec:
                 )
         if self.mask is not None and (self.mask.sphere_voxels is not None or self.mask.boundary_channel):
             return  # the patch grows with the sphere, or the lesion ends with its organ
+        if self.kind == "texture" and self.spacing_mm is None:
+            return  # drawn in its organ, a lesion is smaller than its sphere: it is asked when its patch is chosen
         spacing = self.spacing_mm or volume_spacing_mm
         largest = min((n - 1) * mm for n, mm in zip(self.patch_shapes[-1], spacing, strict=True))
         if diameter_mm > largest:

@@ -7,7 +7,7 @@ import torch
 
 from ..diffusion.schedule import DiffusionSchedule, cosine_schedule
 from ..errors import LeFusionError, unknown_name
-from ..texture import TexturePresets, published_textures
+from ..texture import TexturePresets, published_sets, published_textures
 from .card import ModelCard, read_card
 from .card import bundled_models as bundled_models
 from .card import default_model as default_model
@@ -81,7 +81,7 @@ def published_card(denoiser: ReleasedDenoiser, sha256: str) -> ModelCard:
     textures = next(
         (
             published
-            for name in ("lidc", "emidec")
+            for name in published_sets()
             if set(published := published_textures(name)) == set(denoiser.spec.classes)
         ),
         {},

@@ -10,9 +10,11 @@ from ..errors import LeFusionError, unknown_name
 from ..lesion_mask import LesionMask
 from ..models.spec import ModelSpec
 from ..synthesis.boundary import boundary_mask
+from ..synthesis.draw import handcrafted_drawer
 from ..synthesis.request import LesionRequest, SynthesisRequest
 from ..synthesis.result import SynthesisResult
 from ..volume import Volume, spacing_of
+from .boundary import boundary_on
 from .host import Host
 from .housekeeping import find_node
 from .parameters import Parameters
@@ -48,21 +50,33 @@ class SceneJob:
 
 
 def check_lesions(
-    volume_node: Any, spheres: Sequence[Any], spec: ModelSpec, mask_spec: ModelSpec | None = None
+    volume_node: Any,
+    spheres: Sequence[Any],
+    spec: ModelSpec,
+    mask_spec: ModelSpec | None = None,
+    bounded: bool = True,
 ) -> None:
     """Raise the `LeFusionError` that says why these spheres (nodes) cannot be filled yet; quick enough to be asked
-    while one of them is dragged. `spec` is of the model that makes tissue, `mask_spec` of the one that draws shapes."""
+    while one of them is dragged. `spec` is of the model that makes tissue, `mask_spec` of the one that draws shapes;
+    `bounded`: is a boundary chosen?"""
     checked_scan(volume_node)
     if not spheres:
         raise LeFusionError("There is no lesion yet. Press 'Add lesion' and click into a view.")
+    if mask_spec is not None and mask_spec.mask is not None:
+        mask_spec.mask.check_boundary(bounded)
     grid = grid_of(volume_node)
     for sphere in spheres:
-        control_sphere_of(sphere, volume_node).check_inside(grid)
+        placed = control_sphere_of(sphere, volume_node)
+        placed.check_inside(grid)
+        placed.check_slices(grid)
         settings = read_settings(sphere)
         for model in filter(None, (spec, mask_spec)):
             model.check_diameter(settings.diameter_mm, spacing_of(grid.ijk_to_ras))
-        if settings.lesion_class not in spec.classes:
-            raise unknown_name(f"class of model '{spec.name}'", settings.lesion_class, spec.classes)
+        for name in settings.classes:
+            if name not in spec.classes:
+                raise unknown_name(f"class of model '{spec.name}'", name, spec.classes)
+        if mask_spec is None:
+            handcrafted_drawer(settings.classes)
 
 
 def request_of(parameters: Parameters) -> SynthesisRequest:
@@ -83,6 +97,7 @@ def request_of(parameters: Parameters) -> SynthesisRequest:
         parameters.sampler,
         parameters.device,
         lesions[0].seed or 0 if lesions else 0,
+        parameters.any_modality,
     )
 
 
@@ -98,15 +113,18 @@ def prepare(volume_node: Any, request: SynthesisRequest, boundary: tuple[Any, st
         replace(lesion, center_ras=sphere.center_ras) for lesion, sphere in zip(request.lesions, placed, strict=True)
     )
     allowed = None
-    # Spheres do not overlap where lesions do not; so what each of them allows can be told in one mask.
-    if boundary is not None or matrix_between(volume_node, None) is None:
+    linear = matrix_between(volume_node, None) is not None
+    if not linear or boundary is not None:
+        # Spheres do not overlap where lesions do not; so what each of them allows can be told in one mask.
         allowed = np.zeros(volume.shape, dtype=bool)
         for sphere in spheres:
             part = drawing_boundary(sphere, volume_node, boundary)
             assert part is not None
             allowed |= part
-        organ = boundary_mask(request.boundary, volume)
-        if organ is not None:
-            allowed &= organ
-            request = replace(request, boundary=None)
+    if linear and boundary is not None:
+        allowed = boundary_on(volume_node, *boundary)  # all of it: a model that draws inside an organ is shown it
+    if not linear and (organ := boundary_mask(request.boundary, volume)) is not None:
+        assert allowed is not None
+        allowed &= organ
+        request = replace(request, boundary=None)
     return SceneJob(volume_node.GetID(), volume, replace(request, lesions=lesions), allowed)

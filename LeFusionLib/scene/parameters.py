@@ -19,7 +19,13 @@ from .spheres import is_sphere
 
 MODULE = "LeFusion"
 FORMAT = "1"  # of what is stored here; a higher one comes from a newer LeFusion
-TEXTS = {"model": "lung-nodule", "mask_model": "", "device": "auto", "built_in_boundary": ""}  # name: default
+TEXTS = {
+    "model": "lung-nodule",
+    "mask_model": "",
+    "device": "auto",
+    "built_in_boundary": "",
+    "any_modality": "",
+}  # name: default
 KNOWN = {"format", "sampler", "boundary_segment", *TEXTS}
 
 
@@ -106,12 +112,22 @@ class Parameters:
 
     @property
     def built_in_boundary(self) -> str:
-        """Name of an organ that the library finds itself, in which lesions stay ("lung"); "" for none."""
+        """Name of an organ that the library finds itself, in which lesions stay ("lung"), or "none" for a model that
+        wants an organ and shall draw without; "" for no boundary."""
         return self._text("built_in_boundary")
 
     @built_in_boundary.setter
     def built_in_boundary(self, name: str) -> None:
         self._set("built_in_boundary", name)
+
+    @property
+    def any_modality(self) -> bool:
+        """Also in scans that the model was not made for."""
+        return self._text("any_modality") == "1"
+
+    @any_modality.setter
+    def any_modality(self, allowed: bool) -> None:
+        self._set("any_modality", "1" if allowed else "")
 
     @property
     def device(self) -> str:

@@ -6,7 +6,7 @@ is copied or deleted takes them along. Each sphere has its own; the ball that is
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from ..errors import LeFusionError
 from ..geometry import TIE_MM, ControlSphere, Grid
 from ..synthesis.chance import check_seed
+from ..synthesis.draw import class_names
 from .boundary import boundary_on
 from .host import Host
 from .transforms import matrix_between
@@ -26,8 +27,8 @@ SPHERE = "LeFusion.ControlSphere"  # attribute that tells our point lists from t
 DIAMETER, CLASS, TEXTURE, SEED = "LeFusion.DiameterMm", "LeFusion.Class", "LeFusion.Texture", "LeFusion.Seed"
 STORED: dict[str, tuple[str, Callable[[str], Any]]] = {  # attribute: field of SphereSettings, how it is read
     DIAMETER: ("diameter_mm", float),
-    CLASS: ("lesion_class", str),
-    TEXTURE: ("texture", lambda text: json.loads(text) if text.startswith("[") else text),
+    CLASS: ("lesion_class", lambda text: json.loads(text) if text.startswith("[") else text),
+    TEXTURE: ("texture", lambda text: json.loads(text) if text.startswith(("[", "{")) else text),
     SEED: ("seed", int),
 }
 SURFACE_POINTS = 200  # asked on a ball's surface for the voxels it can reach
@@ -35,20 +36,49 @@ SURFACE_POINTS = 200  # asked on a ball's surface for the voxels it can reach
 
 @dataclass(frozen=True)
 class SphereSettings:
-    """What grows in a sphere: `diameter_mm` in the world, lesion class, texture (a preset's name, "random" or 16
-    numbers) and seed. Whether the model knows class and texture is for the job to say."""
+    """What grows in a sphere: `diameter_mm` in the world, lesion class or several that are drawn together, texture (a
+    preset's name, "random" or 16 numbers; of several classes {class: texture}) and seed. Whether the model knows class
+    and texture is for the job to say."""
 
     diameter_mm: float = 10.0
-    lesion_class: str = "nodule"
-    texture: str | tuple[float, ...] = "random"
+    lesion_class: str | tuple[str, ...] = "nodule"
+    texture: str | tuple[float, ...] | Mapping[str, str | tuple[float, ...]] = "random"
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.texture, str):
-            object.__setattr__(self, "texture", tuple(float(weight) for weight in self.texture))
+        names = class_names(self.lesion_class)
+        object.__setattr__(self, "lesion_class", names if len(names) > 1 else "".join(names))
+        if isinstance(self.texture, Mapping):
+            plain: Any = {str(name): _plain(texture) for name, texture in self.texture.items()}
+        else:
+            plain = _plain(self.texture)
+        object.__setattr__(self, "texture", plain)
         if not (isinstance(self.diameter_mm, int | float) and 0 < self.diameter_mm < float("inf")):
             raise LeFusionError(f"A sphere's diameter must be above 0 mm; got {self.diameter_mm!r}.")
         object.__setattr__(self, "seed", check_seed(self.seed))
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class, or several."""
+        return class_names(self.lesion_class)
+
+    def texture_of(self, name: str) -> str | tuple[float, ...]:
+        """The texture of one of the classes; "random" where none is set."""
+        return self.texture.get(name, "random") if isinstance(self.texture, Mapping) else self.texture
+
+    def with_classes(self, names: Sequence[str]) -> "SphereSettings":
+        """The same with these classes, each with the texture it had."""
+        textures = {name: self.texture_of(name) if name in self.classes else "random" for name in names}
+        return replace(self, lesion_class=tuple(names), texture=textures if len(names) > 1 else textures[names[0]])
+
+    def with_texture(self, name: str, texture: str | tuple[float, ...]) -> "SphereSettings":
+        """The same with another texture of one of its classes."""
+        textures = {known: self.texture_of(known) for known in self.classes} | {name: texture}
+        return replace(self, texture=textures if len(self.classes) > 1 else texture)
+
+
+def _plain(texture: Any) -> str | tuple[float, ...]:
+    return texture if isinstance(texture, str) else tuple(float(weight) for weight in texture)
 
 
 def add_sphere(host: Host, settings: SphereSettings, center_world: Any = None, name: str = "Lesion") -> Any:
@@ -97,10 +127,12 @@ def read_settings(node: Any) -> SphereSettings:
 
 def write_settings(node: Any, settings: SphereSettings) -> None:
     """Set what grows in the sphere."""
-    texture = settings.texture if isinstance(settings.texture, str) else json.dumps(settings.texture)
+    texture, names = (
+        value if isinstance(value, str) else json.dumps(value) for value in (settings.texture, settings.lesion_class)
+    )
     was_modified = node.StartModify()
     node.SetAttribute(DIAMETER, repr(float(settings.diameter_mm)))
-    node.SetAttribute(CLASS, settings.lesion_class)
+    node.SetAttribute(CLASS, names)
     node.SetAttribute(TEXTURE, texture)
     node.SetAttribute(SEED, str(settings.seed))
     node.EndModify(was_modified)

@@ -49,10 +49,15 @@ def boundary_in(frame: PatchFrame, boundary: np.ndarray, volume: Volume) -> np.n
     return inside & met.reshape(frame.shape)
 
 
+def _everything(volume: Volume) -> np.ndarray:
+    """For a model that draws inside an organ, where no organ is known: anywhere in the sphere, without anatomy."""
+    return np.ones(volume.shape, dtype=bool)
+
+
 def _lungs(volume: Volume) -> np.ndarray:
     from ..lungs import segment_lungs
 
     return segment_lungs(volume)
 
 
-BUILT_IN: "dict[str, Callable[[Volume], np.ndarray]]" = {"lung": _lungs}
+BUILT_IN: "dict[str, Callable[[Volume], np.ndarray]]" = {"lung": _lungs, "none": _everything}

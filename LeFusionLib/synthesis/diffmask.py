@@ -41,19 +41,20 @@ def mask_drawer(
     model: Model,
     volume: Volume,
     boundary: np.ndarray | None,
-    lesion_class: str | None,
+    classes: Sequence[str],
     ratings: Mapping[str, float],
     sampler: SamplerSpec | None,
     progress: Progress | None,
     cancel: Cancel | None,
 ) -> Drawer:
-    """Shapes drawn by `model`, of one of its classes or of all."""
+    """Shapes drawn by `model`, of the `classes` named or, with none, of all of its own as chance has it."""
     spec, mask = model.spec, model.spec.mask
     assert mask is not None
-    if lesion_class not in (None, *spec.classes):
-        raise unknown_name(f"lesion class in mask model '{spec.name}'", str(lesion_class), spec.classes)
-    drawn = {} if lesion_class is None else {name: name == lesion_class for name in mask.optional}
-    keep = [index for index, name in enumerate(spec.classes) if lesion_class in (None, name)]
+    for name in classes:
+        if name not in spec.classes:
+            raise unknown_name(f"lesion class in mask model '{spec.name}'", name, spec.classes)
+    drawn = {name: name in classes for name in mask.optional} if classes else {}
+    keep = [index for index, name in enumerate(spec.classes) if not classes or name in classes]
     chosen = (sampler or SamplerSpec()).filled_from(model.card.sampler)
     watch = Watch(0, "drawing the shape", progress, cancel)
 

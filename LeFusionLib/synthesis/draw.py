@@ -1,7 +1,7 @@
 """A lesion's shape from a control sphere: drawn, fitted to the size asked for, measured; and again if it misses."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -61,7 +61,7 @@ def draw_lesion_mask(
     model: "Model | str | Path" = DIFFMASK,
     boundary: Boundary = None,
     seed: int = 0,
-    lesion_class: str | None = None,
+    lesion_class: str | Sequence[str] | None = None,
     number: int = 0,
     ratings: Mapping[str, float] | None = None,
     sampler: "SamplerSpec | None" = None,
@@ -74,7 +74,8 @@ def draw_lesion_mask(
     model: a bundled mask model, a model folder, a published `diffmask.pt`, or "handcrafted", the overlapping ellipsoids
     of the paper's baseline (Hu et al. 2023). boundary: a mask on the volume's grid, (D, H, W) bool, or "lung" for the
     built-in lung segmentation of a CT. seed, number: the same seed, sphere and volume grid give the same shapes;
-    `number` is which of them, 0, 1, ... lesion_class: one of the model's classes; all where not given.
+    `number` is which of them, 0, 1, ... lesion_class: one of the model's classes, or several
+    that are drawn together; all where not given. A class that is named is there, one that is not named is not.
     ratings: {name: 1 to 5}, how the shape is steered, of the model's `ratings`. sampler: open settings are the model's.
 
     The delivered diameter is as `LesionMask.diameter_mm` measures. Where it misses what was asked for, or what the
@@ -83,7 +84,9 @@ def draw_lesion_mask(
     voxel of the boundary, too large for the model, or cannot be met; `Cancelled` within one evaluation.
     """
     sphere.check_inside(volume)
+    sphere.check_slices(volume)
     check_number(number)
+    classes = class_names(lesion_class)
     inside = boundary_mask(boundary, volume)
     box, allowed = sphere.mask_in_box(volume)
     if inside is not None:
@@ -101,15 +104,15 @@ def draw_lesion_mask(
             sphere.diameter_mm, slices, volume.spacing_mm[0],
         )  # fmt: skip
     if model == HANDCRAFTED:
-        drawer = handcrafted_drawer(lesion_class, ratings)
+        drawer = handcrafted_drawer(classes, ratings)
     else:
         from .diffmask import mask_drawer, open_mask_model
 
         opened = open_mask_model(model, device)
         opened.spec.check_diameter(sphere.diameter_mm, volume.spacing_mm)
-        drawer = mask_drawer(opened, volume, inside, lesion_class, ratings or {}, sampler, progress, cancel)
+        drawer = mask_drawer(opened, volume, inside, classes, ratings or {}, sampler, progress, cancel)
     rng = place_generator(seed, sphere.center_ras).spawn(number + 1)[number]
-    drawn = _drawn_until_it_fits(drawer, PatchFrame.of_box(volume, box), sphere, allowed, rng)
+    drawn = _drawn_until_it_fits(drawer, PatchFrame.of_box(volume, box), sphere, allowed, rng, bool(classes))
     array = np.zeros((len(drawn), *volume.shape), dtype=bool)
     array[(slice(None), *box)] = drawn
     return LesionMask(array, volume.ijk_to_ras, drawer.classes, sphere=sphere, drawn_by=drawer.name)
@@ -121,19 +124,36 @@ def check_number(number: object) -> None:
         raise LeFusionError(f"The shape's number is 0, 1, 2, ...; got {number!r}.")
 
 
-def handcrafted_drawer(lesion_class: str | None = None, ratings: Mapping[str, float] | None = None) -> Drawer:
+def class_names(lesion_class: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The classes that were named, in their order, each once; () where all are meant."""
+    names = [] if lesion_class is None else [lesion_class] if isinstance(lesion_class, str) else list(lesion_class)
+    return tuple(dict.fromkeys(names))
+
+
+def handcrafted_drawer(classes: Sequence[str] = (), ratings: Mapping[str, float] | None = None) -> Drawer:
     """Shapes made by hand, of any one class."""
+    if len(classes) > 1:
+        raise LeFusionError(
+            f"Hand-crafted shapes are of one class; {', '.join(classes)} are drawn together by a mask model only. "
+            "Name one class, or a mask model that knows them (`lefusion models`)."
+        )
     if ratings:
         raise LeFusionError("Hand-crafted shapes cannot be steered by ratings; choose a mask model for that.")
     from .shapes import handcrafted_shape  # needs scipy, which a program that only asks may lack
 
-    return Drawer(HANDCRAFTED, (lesion_class or "nodule",), TOLERANCE, handcrafted_shape)
+    return Drawer(HANDCRAFTED, (classes[0] if classes else "nodule",), TOLERANCE, handcrafted_shape)
 
 
 def _drawn_until_it_fits(
-    drawer: Drawer, grid: PatchFrame, sphere: ControlSphere, allowed: np.ndarray, rng: np.random.Generator
+    drawer: Drawer,
+    grid: PatchFrame,
+    sphere: ControlSphere,
+    allowed: np.ndarray,
+    rng: np.random.Generator,
+    every_class: bool,
 ) -> np.ndarray:
-    """(L, d, h, w) bool on `grid`, the box of the volume that holds the sphere; within `allowed` (d, h, w)."""
+    """(L, d, h, w) bool on `grid`, the box of the volume that holds the sphere; within `allowed` (d, h, w). With
+    `every_class` a shape in which one of the drawer's classes is missing is drawn again."""
     room = _room(grid, sphere, allowed)
     missed_mm = max(drawer.tolerance * room.diameter_mm, max(grid.spacing_mm))
     delivered = []
@@ -143,6 +163,10 @@ def _drawn_until_it_fits(
             delivered.append("nothing of that size")
             continue
         array, diameter_mm = _fitted(shape, grid, room, allowed)
+        missing = [name for name, mask in zip(drawer.classes, array, strict=True) if not mask.any()]
+        if every_class and array.any() and missing:
+            delivered.append(f"no {', '.join(missing)}")
+            continue
         if abs(diameter_mm - room.diameter_mm) <= missed_mm:
             return array
         delivered.append(f"{diameter_mm:.1f} mm")

@@ -14,12 +14,13 @@ import numpy as np
 from ..errors import Cancelled, LeFusionError, check_keys, unknown_name
 from ..geometry import ControlSphere
 from ..lesion_mask import LesionMask
+from ..modality import check_modality
 from ..models.sampler_spec import SamplerSpec
 from ..texture import TextureHistogram
 from ..volume import Volume
 from .boundary import BUILT_IN, boundary_mask
 from .chance import check_seed
-from .draw import HANDCRAFTED, check_number, draw_lesion_mask
+from .draw import HANDCRAFTED, check_number, class_names, draw_lesion_mask
 
 if TYPE_CHECKING:
     from ..models.spec import ModelSpec
@@ -35,14 +36,15 @@ class LesionRequest:
     """One lesion to be made.
 
     center_ras (R, A, S) in mm and diameter_mm: its control sphere. texture: a preset's name or index, 16 numbers, the
-    path of a file, "random", or {class: any of these}. lesion_class: None is the model's first. seed: None is the
-    request's. shape: which of the seed's shapes, from 0. ratings {name: 1 to 5}: how the shape is steered.
+    path of a file, "random", or {class: any of these}. lesion_class: one, or several that are drawn together; None is
+    the model's first. seed: None is the request's. shape: which of the seed's shapes, from 0. ratings {name: 1 to 5}:
+    how the shape is steered.
     """
 
     center_ras: tuple[float, float, float]
     diameter_mm: float
     texture: Any = "random"
-    lesion_class: str | None = None
+    lesion_class: str | tuple[str, ...] | None = None
     seed: int | None = None
     shape: int = 0
     ratings: Mapping[str, float] = field(default_factory=dict)
@@ -52,7 +54,7 @@ class LesionRequest:
         object.__setattr__(self, "center_ras", sphere.center_ras)
         object.__setattr__(self, "diameter_mm", sphere.diameter_mm)
         object.__setattr__(self, "texture", _plain_texture(self.texture))
-        object.__setattr__(self, "lesion_class", _name_or_none("lesion_class", self.lesion_class))
+        object.__setattr__(self, "lesion_class", _plain_classes(self.lesion_class))
         object.__setattr__(self, "seed", None if self.seed is None else check_seed(self.seed))
         check_number(self.shape)
         if not isinstance(self.ratings, Mapping) or not all(_is_number(value) for value in self.ratings.values()):
@@ -74,9 +76,9 @@ class SynthesisRequest:
     """The lesions of one volume, and with what they are made.
 
     model: a name, a folder or a published `.pt`; None is the bundled one. mask_model: what draws the shapes, the same
-    or "handcrafted"; None is the bundled model of the same classes, else by hand. boundary: a built-in one such as
+    or "handcrafted"; None is the bundled model that the model names, else by hand. boundary: a built-in one such as
     "lung", or None; a mask is handed to `run_request`. sampler: open settings are the model's. seed: for all lesions
-    without one of their own.
+    without one of their own. any_modality: also in scans that the model was not made for.
     """
 
     lesions: tuple[LesionRequest, ...]
@@ -86,6 +88,7 @@ class SynthesisRequest:
     sampler: SamplerSpec = SamplerSpec()
     device: str = "auto"
     seed: int = 0
+    any_modality: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "lesions", tuple(self.lesions))
@@ -100,6 +103,8 @@ class SynthesisRequest:
                 f"The sampler is a SamplerSpec and the device a word; got {self.sampler!r} and {self.device!r}."
             )
         object.__setattr__(self, "seed", check_seed(self.seed))
+        if not isinstance(self.any_modality, bool):
+            raise LeFusionError(f"`any_modality` is true or false; got {self.any_modality!r}.")
 
     @property
     def seeds(self) -> list[int]:
@@ -141,7 +146,12 @@ def run_request(
 
     clock = Clock()
     model = _model(request, models)
+    if not request.any_modality:
+        check_modality(volume, model.spec.modality, model.spec.name)
     for lesion in request.lesions:
+        for name in class_names(lesion.lesion_class):
+            if name not in model.spec.classes:
+                raise unknown_name(f"lesion class in model '{model.spec.name}'", name, model.spec.classes)
         model.spec.check_diameter(lesion.diameter_mm, volume.spacing_mm)
     clock.lap("model")
     masks = draw_request(volume, request, boundary, progress, cancel, models)
@@ -159,6 +169,7 @@ def run_request(
         request.seeds[0] if len(set(request.seeds)) == 1 else request.seeds,
         progress,
         cancel,
+        any_modality=True,  # looked at above, before the shapes were drawn
     )
     clock.add(result.report["seconds"])
     seconds = {name: round(value, 3) for name, value in clock.laps.items()}
@@ -264,6 +275,14 @@ def _plain_texture(texture: Any) -> Any:
         f"A texture is a preset's name or number, 16 numbers, a file, 'random', or one of these per class; "
         f"got {texture!r}."
     )
+
+
+def _plain_classes(value: Any) -> str | tuple[str, ...] | None:
+    """A class, or a tuple of several."""
+    if isinstance(value, list | tuple) and value and all(isinstance(name, str) for name in value):
+        names = class_names(value)
+        return names if len(names) > 1 else names[0]
+    return _name_or_none("lesion_class", value)
 
 
 def _name_or_none(field_name: str, value: Any) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import LeFusionError
 from ..intensity import window_for
 from ..lesion_mask import LesionMask
+from ..modality import check_modality
 from ..models.sampler_spec import SamplerSpec
 from ..models.zoo import Model, load_model
 from ..volume import Volume
@@ -27,6 +28,7 @@ def synthesize(
     seed: int | Sequence[int] = 0,
     progress: Callable[[int, int, str], None] | None = None,
     cancel: Callable[[], bool] | None = None,
+    any_modality: bool = False,
 ) -> SynthesisResult:
     """Make tissue inside `lesion`; every other voxel stays bit-identical.
 
@@ -34,7 +36,8 @@ def synthesize(
     model: from `load_model`, or its name. texture: a preset's name or index, a `TextureHistogram`, 16 numbers, a JSON
     or CSV file, "random" (the paper's draw), or {class: any of these}; for a list of masks also a list. sampler: open
     settings are the model's own. seed: the same seed, settings and device give the same bytes; one, or one per mask.
-    progress(step, total, message) and cancel() are called at every network evaluation.
+    progress(step, total, message) and cancel() are called at every network evaluation. any_modality: also in scans that
+    the model was not made for.
 
     Raises `LeFusionError` for what cannot be made, `Cancelled` within one evaluation of `cancel()` being true.
     """
@@ -44,6 +47,8 @@ def synthesize(
         raise LeFusionError(
             f"'{model.spec.name}' draws lesion shapes; choose a model that makes tissue (`lefusion models`)."
         )
+    if not any_modality:
+        check_modality(volume, model.spec.modality, model.spec.name)
     sampler = (sampler or SamplerSpec()).filled_from(model.card.sampler)
     window = window_for(model.spec.intensity, volume.array)
     clock.lap("model")

@@ -22,7 +22,7 @@ MIN_VOXELS = 8  # smaller lesions have no texture to learn
 @dataclass(frozen=True, eq=False)
 class LesionCase:
     """`image` (D, H, W) float32 in [-1, 1] of its `window`, on the grid the model sees, whose voxels are `spacing_mm`
-    apart; `mask` (L, D, H, W) bool; and who it is from."""
+    apart; `mask` (L, D, H, W) bool; who it is from; and `organ` (D, H, W) bool, in which it lies, where it is known."""
 
     image: np.ndarray
     mask: np.ndarray
@@ -30,6 +30,7 @@ class LesionCase:
     patient: str
     key: str
     spacing_mm: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    organ: np.ndarray | None = None
 
     @property
     def voxels(self) -> int:
@@ -184,7 +185,9 @@ def read_hearts(pattern: str, folder: Path, spec: ModelSpec) -> list[LesionCase]
             if mask.any():
                 window = heart.window(spec.intensity)
                 image = window.normalize(heart.image)
-                cases.append(LesionCase(image, mask, window, heart.patient, heart.patient, heart.spacing_mm))
+                cases.append(
+                    LesionCase(image, mask, window, heart.patient, heart.patient, heart.spacing_mm, heart.organ)
+                )
     return cases
 
 

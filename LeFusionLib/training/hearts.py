@@ -51,7 +51,7 @@ class Heart:
         return spacing_of(self.ijk_to_ras)
 
     @property
-    def myocardium(self) -> np.ndarray:
+    def organ(self) -> np.ndarray:
         """(D, H, W) bool: the muscle with its lesions."""
         return np.isin(self.labels, MYOCARDIUM)
 
@@ -63,10 +63,13 @@ class Heart:
         """The grey-value window of the whole volume; what only the whole volume can say is refused for a part."""
         if self.extremes is None:
             return window_for(rule, self.image)
+        if rule.get("kind") == "middle":  # the crops were taken round the organ; their black border is no image
+            shown = self.image[self.image > self.extremes[0]]
+            return window_for(dict(rule) | {"kind": "percentile"}, shown)
         if rule.get("kind") == "percentile":
             raise LeFusionError(
                 "The archive holds parts of the volumes, whose percentiles are others than those of the whole. Train "
-                "on the original cases, or with a window of kind 'range'."
+                "on the original cases, or with a window of kind 'middle' or 'range'."
             )
         return window_for(rule, np.array(self.extremes))
 

@@ -87,7 +87,7 @@ def read_organs(folder: Path, spec: ModelSpec) -> list[OrganCase]:
                 masks = heart.masks(spec.classes)
                 if masks.any(axis=0).sum() >= MIN_VOXELS:
                     lesion = LesionMask(masks, heart.ijk_to_ras, spec.classes)
-                    cases.append(OrganCase.of(lesion, heart.myocardium, heart.patient))
+                    cases.append(OrganCase.of(lesion, heart.organ, heart.patient))
     if not cases:
         raise LeFusionError(
             f"There are no lesions of {', '.join(spec.classes)} with their organ in the folder {folder.name}. "

@@ -95,6 +95,8 @@ def _keep_settings(settings: TrainSettings, run: Path) -> None:
         before = json.loads(file.read_text())
         # What a setting did before it was there is what it does where it is not given.
         before = now | before | {"spec": json.loads(json.dumps(ModelSpec.from_dict(before["spec"]).to_dict()))}
+        for name in ("modality", "mask_model"):  # what the model is for
+            before["spec"][name] = now["spec"][name]
         free = ("steps", "textures", "sampler", "licence", "description")  # change nothing in what is learned
         changed = [key for key in now if key not in free and now[key] != before[key]]
         if changed:

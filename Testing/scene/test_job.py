@@ -67,8 +67,8 @@ def test_the_request_has_every_sphere_at_its_voxel_of_the_copied_volume(bench, a
     assert (job.boundary is None) == (parent in ("none", "linear"))  # else the spheres of the world are told
 
 
-def test_the_boundary_is_what_each_sphere_has_of_the_segment(bench, asked):
-    from LeFusionLib.scene import control_sphere_of, prepare, request_of
+def test_the_boundary_is_the_whole_organ_which_a_model_may_be_shown(bench, asked):
+    from LeFusionLib.scene import prepare, request_of
     from LeFusionLib.scene.segmentations import lesion_segmentation_node
 
     scan = bench.scan()
@@ -78,8 +78,7 @@ def test_the_boundary_is_what_each_sphere_has_of_the_segment(bench, asked):
     half[:, :, :9] = True
     organ = lesion_segmentation_node(bench.host, scan, [LesionMask(half, free.volume.ijk_to_ras)], "organ")
     job = prepare(scan, request_of(parameters), (organ, "nodule_1"))
-    spheres = [control_sphere_of(sphere, scan).mask_on(job.volume) for sphere in parameters.spheres]
-    assert (job.boundary == (spheres[0] | spheres[1]) & half).all() and job.boundary.any()
+    assert (job.boundary == half).all()
 
 
 def test_the_answer_comes_back_as_two_lesions_beside_the_scan(bench, asked):

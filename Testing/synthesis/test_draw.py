@@ -96,6 +96,18 @@ def test_number_n_of_a_seed_is_another_shape_and_always_the_same_one(scan):
     assert shapes[0] == by_hand(volume, MIDDLE, seed=3).array.tobytes()
 
 
+def test_several_classes_by_hand_are_refused(scan):
+    with pytest.raises(LeFusionError, match="of one class; infarct, no_reflow are drawn together by a mask model"):
+        by_hand(scan(), MIDDLE, lesion_class=("infarct", "no_reflow"))
+
+
+def test_a_volume_with_fewer_slices_than_half_the_sphere_is_refused():
+    volume = Volume(np.zeros((3, 60, 60), np.int16), np.diag([1.4, 1.4, 10.0, 1.0]))
+    with pytest.raises(LeFusionError, match=r"spans 7 slices, and the volume has 3 of them \(3 slices, 10 mm apart"):
+        by_hand(volume, ControlSphere((42.0, 42.0, 10.0), 70.0))
+    assert by_hand(volume, ControlSphere((42.0, 42.0, 10.0), 50.0)).voxels() > 0  # 5 slices, of which 3 are there
+
+
 def test_near_a_wall_the_room_that_is_left_is_what_counts(scan):
     volume = scan()
     thin = np.zeros(volume.shape, bool)

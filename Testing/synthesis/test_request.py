@@ -43,7 +43,7 @@ lesions = st.builds(
     st.tuples(*[st.floats(-500, 500)] * 3),
     st.floats(0.1, 200),
     textures,
-    st.sampled_from([None, "nodule"]),
+    st.sampled_from([None, "nodule", ("infarct", "no_reflow")]),
     st.none() | st.integers(0, 2**63 - 1),
     st.integers(0, 9),
     st.dictionaries(st.sampled_from(["sphericity", "margin"]), st.floats(1, 5)),
@@ -92,6 +92,8 @@ def test_what_numpy_and_our_own_classes_hold_becomes_plain():
         ({"lesions": [{"center_ras": HERE, "diameter_mm": 8}], "sampler": {"step": 2}}, "Did you mean 'num_steps'"),
         ({"lesions": [{"center_ras": HERE, "diameter_mm": 8}], "boundary": "lungs"}, "Did you mean 'lung'"),
         ({"lesions": [{"center_ras": HERE, "diameter_mm": 8}], "seed": -1}, "seed"),
+        ({"lesions": [{"center_ras": HERE, "diameter_mm": 8}], "any_modality": "yes"}, "true or false"),
+        ({"lesions": [{"center_ras": HERE, "diameter_mm": 8, "lesion_class": 3}]}, "`lesion_class` is a name"),
         ({"lesions": [{"center_ras": HERE, "diameter_mm": 8}], "model": 3}, "`model` is a name"),
     ],
 )

@@ -235,11 +235,12 @@ def test_a_lesion_at_the_corner_of_the_volume_is_made_too(scan, box, tiny_model)
 
 
 @pytest.mark.parametrize(
-    "kind, lesion_classes", [pytest.param("lidc", ("nodule",), marks=pytest.mark.slow), ("emidec", HEART)]
+    "kind, lesion_classes, dtype",
+    [pytest.param("lidc", ("nodule",), "int16", marks=pytest.mark.slow), ("emidec", HEART, "uint16")],
 )
-def test_a_published_checkpoint_makes_tissue(golden, scan, box, kind, lesion_classes):
+def test_a_published_checkpoint_makes_tissue(golden, scan, box, kind, lesion_classes, dtype):
     model = load_model(golden / f"ckpt_{kind}_small.pt", "cpu")
-    volume = scan(shape=(12, 40, 40))
+    volume = scan(shape=(12, 40, 40), dtype=dtype)
     lesion = box(volume, A, ((8, 10, 10), (1, 4, 4)), classes=lesion_classes)
     result = synthesize(volume, lesion, model, "random", SamplerSpec(num_steps=1, jump_length=1, jump_n_sample=1))
     assert outside_is_identical(result) and result.report["sampler"]["method"] == "ddpm"

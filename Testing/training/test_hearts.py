@@ -17,7 +17,7 @@ from LeFusionLib.training.batches import BatchMaker, texture_condition
 from LeFusionLib.training.cases import LesionCase, read_cases, split_by_patient
 from LeFusionLib.training.hearts import TEST_PATIENTS, Heart, with_square_pixels
 from LeFusionLib.training.objective import batch_loss
-from LeFusionLib.training.settings import MR_PERCENTILES, PRESETS, preset
+from LeFusionLib.training.settings import MR_MIDDLE, MR_PERCENTILES, MR_RANGE, PRESETS, preset
 from LeFusionLib.training.train import _keep_settings, train
 
 GRID = np.diag([-1.5, -1.5, 10.0, 1.0])
@@ -178,7 +178,9 @@ def test_an_archive_of_crops_knows_the_whole_volumes_range(tmp_path):
     order = np.r_[0:5, 4:-1:-1]
     names = np.array(["Case_P001"] * 5 + ["Case_P002"] * 5)
     np.savez(tmp_path / "emidec_small.npz", **both, case_id=names, slice_index=order)
-    one, two = read_cases(tmp_path, HEART)
+    middle, _ = read_cases(tmp_path, HEART)
+    assert (middle.window.low, middle.window.high) == tuple(np.percentile(image, (1, 99)))  # of the crop
+    one, two = read_cases(tmp_path, replace(HEART, intensity=MR_RANGE))
     assert (one.window.low, one.window.high) == (0, 255)
     assert one.image.min() == pytest.approx(20 / 255 * 2 - 1)
     assert np.array_equal(one.image, two.image)  # put in order by the index of the slice
@@ -200,7 +202,8 @@ def test_the_variants_of_the_paper_are_rows():
         small, paper = preset(name).spec, preset(f"{name}-paper").spec
         for spec in (small, paper):
             assert (len(spec.classes), spec.condition_size) == (classes, condition)
-            assert spec.spacing_mm is None and spec.intensity == {"kind": "range"}
+            assert spec.spacing_mm is None and spec.modality == "MR" and spec.mask_model == "cardiac-mi-pmo-mask"
+        assert (small.intensity, paper.intensity) == (MR_MIDDLE, MR_RANGE)
         assert (small.context, small.prediction) == ("clean", "velocity")
         assert (paper.patch_shapes, paper.context, paper.prediction) == (((10, 72, 72),), "noised", "noise")
     for name, row in PRESETS.items():
@@ -268,11 +271,11 @@ def test_the_original_case_agrees_with_the_archive(shared, tmp_path):
     (archived,) = (c for c in read_cases(shared / "data", HEART) if c.patient == "Case_P100")
     assert original.patient == "Case_P100" and len(original.image) == len(archived.image) == 7
     means = [[c.image[m].mean() for m in c.mask] for c in (original, archived)]
-    assert np.allclose(*means, atol=0.03)  # the same grey values on the same window
+    assert np.allclose(*means, atol=0.06)  # the same grey values on nearly the same window
 
 
 def test_a_heart_says_which_numbers_it_knows():
     heart = Heart(np.zeros((1, 2, 2)), np.array([[[0, 2], [3, 4]]], np.uint8), GRID, "p")
-    assert heart.myocardium.tolist() == [[[False, True], [True, True]]]
+    assert heart.organ.tolist() == [[[False, True], [True, True]]]
     with pytest.raises(LeFusionError, match="numbers 7"):
         Heart(np.zeros((1, 1, 1)), np.full((1, 1, 1), 7, np.uint8), GRID, "p")

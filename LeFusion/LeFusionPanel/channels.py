@@ -1,0 +1,126 @@
+"""The classes of a lesion: a box to tick for each that is known, grey where the model lacks it, and a texture each."""
+
+import qt
+from slicer.i18n import tr as _
+
+from LeFusionLib.synthesis.result import CLASS_COLORS
+from LeFusionLib.terminology import class_meanings
+from LeFusionLib.texture import RANDOM
+
+from .textures import drawHistogram, rangeText, textureOf
+
+CUSTOM = "custom"
+SWATCH = 12  # pixels
+
+
+class Channels:
+    """Shows the classes and textures of the selected lesion and tells of changes.
+
+    `onClasses(names)` and `onTexture(name, texture)` are called with what the user chose. The first class is shown by
+    the panel's own widgets, each further one by widgets like them.
+    """
+
+    def __init__(self, ui, onClasses, onTexture):
+        self.ui, self.onClasses = ui, onClasses
+        self.boxes, self.chosen, self.updating = {}, (), False
+        self.onTexture = onTexture
+        self.rows = [TextureRow(self, ui.textureLabel, ui.textureCombo, ui.histogramLabel, ui.rangeLabel)]
+
+    def show(self, card, settings, window):
+        """What `settings` of a sphere say, for the model of `card` (or None), whose grey values are `window`'s."""
+        self.updating = True
+        offered = card.spec.classes if card is not None else ()
+        names = list(dict.fromkeys([*class_meanings(), *offered, *settings.classes]))
+        for name in names:
+            if name not in self.boxes:
+                self.boxes[name] = self._newBox(name)
+        for name, box in self.boxes.items():
+            box.enabled = name in offered
+            box.checked = name in settings.classes
+            box.setVisible(name in names)
+            colour = CLASS_COLORS[offered.index(name) % len(CLASS_COLORS)] if name in offered else (0.6, 0.6, 0.6)
+            box.setIcon(swatch(colour))
+        self.chosen = settings.classes
+        while len(self.rows) < len(self.chosen):
+            self.rows.append(self._newRow())
+        for row, name in zip(self.rows, self.chosen, strict=False):
+            presets = card.textures.get(name, {}) if card is not None else {}
+            row.show(name, presets, settings.texture_of(name), window, len(self.chosen) > 1)
+        for row in self.rows[len(self.chosen) :]:
+            row.hide()
+        self.updating = False
+
+    def onTicked(self):
+        """A box was clicked. One class must stay; classes the model lacks are let go."""
+        if self.updating:
+            return
+        names = [name for name, box in self.boxes.items() if box.checked and box.enabled]
+        self.onClasses(tuple(names) or self.chosen)
+
+    def _newBox(self, name):
+        box = qt.QCheckBox(name.replace("_", "-"))
+        box.objectName = f"{name}Box"
+        meaning = class_meanings().get(name)
+        box.toolTip = meaning if meaning is not None else _("A class of this model, without a code of its own")
+        self.ui.classBoxes.layout().addWidget(box)
+        box.connect("clicked()", self.onTicked)
+        return box
+
+    def _newRow(self):
+        """A texture's widgets for one more class."""
+        label, combo, histogram, text = qt.QLabel(), qt.QComboBox(), qt.QLabel(), qt.QLabel()
+        combo.toolTip = self.ui.textureCombo.toolTip
+        histogram.alignment = self.ui.histogramLabel.alignment
+        text.alignment, text.wordWrap = self.ui.rangeLabel.alignment, True
+        for widget in (label, combo, histogram, text):
+            self.ui.moreTextures.layout().addWidget(widget)
+        return TextureRow(self, label, combo, histogram, text)
+
+
+class TextureRow:
+    """The texture of one class: a list to choose from, its histogram, and its grey values in words."""
+
+    def __init__(self, channels, label, combo, histogram, text):
+        self.channels, self.label, self.combo, self.histogram, self.text = channels, label, combo, histogram, text
+        self.name = ""
+        combo.connect("activated(int)", self.onActivated)
+
+    def show(self, name, presets, texture, window, named):
+        """The `texture` of class `name`; `named`: say which class it is of."""
+        self.name = name
+        shown = texture if isinstance(texture, str) else CUSTOM
+        fill(self.combo, [*presets, RANDOM], shown)
+        self.label.text = _("Texture of {name}:").format(name=name.replace("_", "-")) if named else _("Texture:")
+        histogram = textureOf(presets, texture) if window is not None else None
+        self.label.setVisible(True)
+        self.combo.setVisible(True)
+        self.histogram.setVisible(histogram is not None)
+        self.text.setVisible(histogram is not None)
+        if histogram is not None:
+            self.histogram.setPixmap(drawHistogram(histogram, window, self.histogram.palette))
+            self.text.text = rangeText(histogram, window, texture)
+
+    def hide(self):
+        for widget in (self.label, self.combo, self.histogram, self.text):
+            widget.setVisible(False)
+
+    def onActivated(self, index):
+        texture = self.combo.itemText(index)
+        if texture != CUSTOM and not self.channels.updating:
+            self.channels.onTexture(self.name, texture)
+
+
+def swatch(colour):
+    """A small square of the colour (r, g, b in 0 to 1) that the class's segments have."""
+    pixmap = qt.QPixmap(SWATCH, SWATCH)
+    pixmap.fill(qt.QColor(*(int(255 * part) for part in colour)))
+    return qt.QIcon(pixmap)
+
+
+def fill(combo, names, current):
+    """The names in a combo box, with the current one even if it is not among them: it is said why that does not go."""
+    names = [*names, *([] if current in names else [current])]
+    combo.clear()
+    for name in names:
+        combo.addItem(name)
+    combo.currentIndex = names.index(current)
