@@ -62,23 +62,25 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("synthesize", "paint lesions into a volume")
     sub.add_argument("volume", help="NIfTI, NRRD, MHA, or a folder with one DICOM series")
     sub.add_argument("--mask", help="lesion mask on the volume's grid (label map or .seg.nrrd), instead of --center")
-    sub.add_argument(
-        "--labels", nargs="+", metavar="CLASS=NUMBER", help="which number of --mask is which class, such as infarct=3"
-    )
     _sphere(sub, required=False)
-    sub.add_argument(
-        "--texture",
-        nargs="+",
-        default=["random"],
-        help="preset, its number, a JSON or CSV file of 16 numbers, or 'random'; CLASS=TEXTURE for one class each",
-    )
+    _tissue(sub)
     sub.add_argument("--texture-from", nargs=2, metavar=("IMAGE", "MASK"), help="the texture of a real lesion")
-    sub.add_argument("--any-modality", action="store_true", help="use the model for scans it was not made for")
-    sub.add_argument("--image-format", choices=(".nii.gz", ".nii", ".nrrd", ".mha"), help="default: the input's")
     sub.add_argument("--figure", action="store_true", help="also write a picture of the result")
     _model(sub)
     _sampler(sub)
     _output(sub, "folder for the volume, its segmentation and the report")
+
+    sub = command("batch", "paint the lesions of a table into many volumes; run again to go on")
+    sub.add_argument("table", help="CSV: file,r,a,s,diameter_mm or file,mask; also case,boundary,classes,texture,seed")
+    _boundary(sub)
+    _shapes(sub)
+    _seed(sub)
+    _tissue(sub)
+    sub.add_argument("--engine", default="local", help="local: this process; ray: many (default: local)")
+    sub.add_argument("--workers", type=_positive, help="processes of the engine ray (default: one for each GPU)")
+    _model(sub)
+    _sampler(sub)
+    _output(sub, "folder for volumes, segmentations, reports and manifest.csv")
 
     sub = command("draw-mask", "draw a lesion's shape from a control sphere")
     sub.add_argument("volume")
@@ -143,18 +145,40 @@ def _sphere(sub: argparse.ArgumentParser, required: bool) -> None:
         help="centre of a control sphere in RAS mm; repeat for several lesions",
     )
     sub.add_argument("--diameter", type=float, action="append", required=required, help="its diameter in mm")
+    _boundary(sub)
+    sub.add_argument(
+        "--classes", help="classes of the lesion, such as infarct,no_reflow; others are not made (default: the first)"
+    )
+    _shapes(sub)
+    sub.add_argument("--shape", type=_number, default=0, help="which of the seed's shapes, 0, 1, ... (default: 0)")
+    sub.add_argument("--rating", nargs="+", metavar="NAME=1..5", help="steer the shape, such as sphericity=5")
+    _seed(sub)
+
+
+def _boundary(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--boundary",
         help="where the lesion must stay: 'lung', or a label map or segmentation, FILE, FILE:SEGMENT or FILE:2,3,4; "
         "'none' lets a model that draws inside an organ draw without one",
     )
-    sub.add_argument(
-        "--classes", help="classes of the lesion, such as infarct,no_reflow; others are not made (default: the first)"
-    )
+
+
+def _shapes(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--mask-model", help="what draws the shape: a name, a folder, a published .pt, or 'handcrafted'")
-    sub.add_argument("--shape", type=_number, default=0, help="which of the seed's shapes, 0, 1, ... (default: 0)")
-    sub.add_argument("--rating", nargs="+", metavar="NAME=1..5", help="steer the shape, such as sphericity=5")
-    _seed(sub)
+
+
+def _tissue(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--texture",
+        nargs="+",
+        default=["random"],
+        help="preset, its number, a JSON or CSV file of 16 numbers, or 'random'; CLASS=TEXTURE for one class each",
+    )
+    sub.add_argument(
+        "--labels", nargs="+", metavar="CLASS=NUMBER", help="which number of a mask is which class, such as infarct=3"
+    )
+    sub.add_argument("--any-modality", action="store_true", help="use the model for scans it was not made for")
+    sub.add_argument("--image-format", choices=(".nii.gz", ".nii", ".nrrd", ".mha"), help="default: the input's")
 
 
 def _seed(sub: argparse.ArgumentParser) -> None:

@@ -9,15 +9,13 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 import LeFusionLib as lf
 
-from .errors import Cancelled, LeFusionError, unknown_name
+from .errors import Cancelled, LeFusionError
+from .given import boundary_file, given_boundary, given_mask, given_texture, only_classes
 from .progress import Interrupt, Reporter
 
 if TYPE_CHECKING:
-    from .models.spec import ModelSpec
     from .models.zoo import Model
     from .synthesis.result import SynthesisResult
 
@@ -34,7 +32,8 @@ def synthesize(options: argparse.Namespace) -> None:
     models = cache(lf.load_model)
     model = load_model(options, models)
     clock.lap("model")
-    inputs = [options.volume, *filter(None, [options.mask, _boundary_file(options)]), *(options.texture_from or [])]
+    inputs = [options.volume, *filter(None, [options.mask, boundary_file(options.boundary)])]
+    inputs += options.texture_from or []
     stem = Path(options.output) / volume.name
     suffix = options.image_format or output_suffix(volume)
     wanted = output_paths(stem, suffix) + ([_figure_path(stem)] if options.figure else [])
@@ -58,8 +57,9 @@ def synthesize(options: argparse.Namespace) -> None:
                 options.any_modality,
             )
         else:
-            request, boundary = _request(options, texture), _given_boundary(options)
-            result = lf.run_request(volume, request, boundary, reporter.progress, cancel, models)
+            boundary = given_boundary(options.boundary)
+            request = _request(options, texture, boundary.built_in)
+            result = lf.run_request(volume, request, boundary.mask, reporter.progress, cancel, models)
         clock.add(result.report["seconds"])
         if cancel():
             raise Cancelled("Stopped before anything was written.")
@@ -106,6 +106,34 @@ def demo(options: argparse.Namespace) -> None:
     _tell(reporter, result, files, clock.laps)
 
 
+def batch(options: argparse.Namespace) -> None:
+    """`lefusion batch`: the lesions of a table; run again to go on."""
+    from .batch import BatchSettings, read_cases, run_batch
+
+    texture, table, folder = given_texture(options.texture), Path(options.table), Path(options.output)
+    cases = read_cases(table, texture, options.boundary, options.seed)
+    settings = BatchSettings(
+        options.model,
+        options.mask_model,
+        sampler_of(options),
+        options.device,
+        tuple(options.labels or ()),
+        options.any_modality,
+        options.image_format,
+        options.overwrite,
+    )
+    reporter = reporter_of(options)
+    with Interrupt() as cancel:
+        names = run_batch(cases, settings, folder, options.engine, options.workers, reporter.progress, cancel)
+    counted = ", ".join(f"{len(cases)} {what}" for what, cases in names.items())
+    reporter.say(f"{counted}; {folder / 'manifest.csv'}", **names)
+    if names["failed"]:
+        raise LeFusionError(
+            f"{len(names['failed'])} of {len(cases)} cases failed ({', '.join(names['failed'][:3])}...); the manifest "
+            "says why. Correct the table and run the same command again: what is done is not done again."
+        )
+
+
 def draw_mask(options: argparse.Namespace) -> None:
     """`lefusion draw-mask`: shapes from control spheres, as a label map or segmentation; several to choose from."""
     from .io import check_output
@@ -115,20 +143,20 @@ def draw_mask(options: argparse.Namespace) -> None:
 
     first = Path(options.output)
     targets = [first] if options.count == 1 else [_numbered(first, options.shape + n) for n in range(options.count)]
-    check_output(targets, [options.volume, *filter(None, [_boundary_file(options)])], options.overwrite)
+    check_output(targets, [options.volume, *filter(None, [boundary_file(options.boundary)])], options.overwrite)
     volume = lf.read_volume(options.volume)
-    lesions, mask_model, boundary = _lesions(options), options.mask_model or DIFFMASK, _given_boundary(options)
+    lesions, mask_model, boundary = _lesions(options), options.mask_model or DIFFMASK, given_boundary(options.boundary)
     reporter, models = reporter_of(options), cache(lf.load_model)
     masks = []
     with Interrupt() as cancel:
         for number in range(options.shape, options.shape + options.count):
             request = lf.SynthesisRequest(
                 tuple(replace(lesion, shape=number) for lesion in lesions),
-                boundary=_built_in_boundary(options),
+                boundary=boundary.built_in,
                 device=options.device,
                 seed=options.seed,
             )
-            drawn = draw_lesions(volume, request, mask_model, None, boundary, reporter.progress, cancel, models)
+            drawn = draw_lesions(volume, request, mask_model, None, boundary.mask, reporter.progress, cancel, models)
             masks.append(together(drawn))
     first.parent.mkdir(parents=True, exist_ok=True)
     for mask, target in zip(masks, targets, strict=True):
@@ -228,6 +256,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "draw-mask": draw_mask,
     "convert": convert,
     "train": train,
+    "batch": batch,
     "evaluate": evaluate,
     "demo": demo,
 }
@@ -247,62 +276,17 @@ def sampler_of(options: argparse.Namespace) -> "lf.SamplerSpec":
     return lf.SamplerSpec(options.sampler, options.steps, options.jump_length, options.jump_n_sample, options.guidance)
 
 
-def given_mask(path: str, spec: "ModelSpec", numbers: Sequence[str] | None = None) -> "lf.LesionMask":
-    """The lesions in a file: by `numbers` (CLASS=NUMBER), else by the names of its segments, else by 1, 2, ... in the
-    order of the model's classes; other numbers are then refused, since nobody knows what they are."""
-    labels, ijk_to_ras, names = lf.read_labels(path)
-    if numbers:
-        return lf.LesionMask.from_labels(labels, ijk_to_ras, _numbers(numbers, spec))
-    named = {name: names[name] for name in spec.classes if name in names}
-    if named:
-        return lf.LesionMask.from_labels(labels, ijk_to_ras, named)
-    expected = {name: number for number, name in enumerate(spec.classes, 1)}
-    unknown = sorted(set(names.values()) - set(expected.values()))
-    if unknown:
-        raise LeFusionError(
-            f"The mask {Path(path).name} has the numbers {', '.join(map(str, sorted(names.values())))}; the classes of "
-            f"model '{spec.name}' are {', '.join(spec.classes)}. Say which is which, such as "
-            f"--labels {' '.join(f'{name}={n}' for n, name in enumerate(spec.classes, unknown[0]))}."
-        )
-    return lf.LesionMask.from_labels(labels, ijk_to_ras, expected)
-
-
-def _numbers(pairs: Sequence[str], spec: "ModelSpec") -> dict[str, int]:
-    """`--labels CLASS=NUMBER ...`"""
-    numbers = {}
-    for pair in pairs:
-        name, _, number = pair.partition("=")
-        if name not in spec.classes:
-            raise unknown_name(f"lesion class in model '{spec.name}'", name, spec.classes)
-        if not number.isdigit():
-            raise LeFusionError(f"A label is written CLASS=NUMBER, such as {spec.classes[0]}=1; got {pair!r}.")
-        numbers[name] = int(number)
-    return numbers
-
-
-def only_classes(mask: "lf.LesionMask", classes: Sequence[str]) -> "lf.LesionMask":
-    """The mask without the classes that are not named; all of it where none is."""
-    if not classes:
-        return mask
-    for name in classes:
-        if name not in mask.classes or not mask.voxels(name):
-            there = [known for known in mask.classes if mask.voxels(known)]
-            raise unknown_name("class in the mask", name, there)
-    kept = [mask.classes.index(name) for name in classes]
-    return lf.LesionMask(mask.array[kept], mask.ijk_to_ras, tuple(classes))
-
-
 def _classes(options: argparse.Namespace) -> tuple[str, ...]:
     """`--classes A,B`; () where nothing is said."""
     return tuple(name.strip() for name in (options.classes or "").split(",") if name.strip())
 
 
-def _request(options: argparse.Namespace, texture: Any) -> "lf.SynthesisRequest":
+def _request(options: argparse.Namespace, texture: Any, boundary: str | None) -> "lf.SynthesisRequest":
     return lf.SynthesisRequest(
         _lesions(options, texture),
         options.model,
         options.mask_model,
-        _built_in_boundary(options),
+        boundary,
         sampler_of(options),
         options.device,
         options.seed,
@@ -339,54 +323,12 @@ def _ratings(options: argparse.Namespace) -> dict[str, float]:
     return ratings
 
 
-def _boundary_file(options: argparse.Namespace) -> str | None:
-    """The file in `--boundary FILE` or `FILE:SEGMENTS`; None for no boundary or one that is built in."""
-    if options.boundary is None or Path(options.boundary).exists():
-        return options.boundary
-    from .synthesis.boundary import BUILT_IN
-
-    if options.boundary in BUILT_IN:
-        return None
-    return options.boundary.rpartition(":")[0] or options.boundary
-
-
-def _built_in_boundary(options: argparse.Namespace) -> str | None:
-    return options.boundary if _boundary_file(options) is None else None
-
-
-def _given_boundary(options: argparse.Namespace) -> "lf.LesionMask | None":
-    """The organ in the file of `--boundary`, where the lesions must stay in."""
-    file = _boundary_file(options)
-    if file is None:
-        return None
-    asked = options.boundary[len(file) + 1 :] or None
-    try:
-        parts = [lf.read_labels(file, asked)]
-    except LeFusionError:
-        if asked is None or "," not in asked:
-            raise
-        parts = [lf.read_labels(file, segment) for segment in asked.split(",")]
-    inside = np.logical_or.reduce([labels > 0 for labels, _, _ in parts])
-    if not inside.any():
-        raise LeFusionError(f"The boundary in {Path(file).name} is empty. Give a segmentation with voxels in it.")
-    return lf.LesionMask(inside, parts[0][1], ("boundary",))
-
-
 def _texture(options: argparse.Namespace, model: "Model") -> Any:
     """What `--texture` or `--texture-from` ask for: one texture, or {class: texture}."""
     if getattr(options, "texture_from", None):
         image, mask = options.texture_from
         return _texture_of(image, mask, model, options.labels)
-    parts = [text.partition("=") for text in options.texture]
-    if all(equals for _, equals, _ in parts):
-        return {name: _number_or_name(value) for name, _, value in parts}
-    if len(parts) > 1:
-        raise LeFusionError("Give one texture, or CLASS=TEXTURE for each class.")
-    return _number_or_name(options.texture[0])
-
-
-def _number_or_name(text: str) -> int | str:
-    return int(text) if text.isdigit() else text
+    return given_texture(options.texture)
 
 
 def _texture_of(

@@ -112,9 +112,9 @@ for part in ("", "Widget", "Logic", "Test"):
 slicer.util.VTKObservationMixin = type("VTKObservationMixin", (), {})
 slicer.util.addVolumeFromArray = lambda array, ijkToRAS, name: (array.shape, name)
 sys.path.insert(0, sys.argv[1])  # as Slicer does with the folder of a module
-before, since = set(sys.modules), time.perf_counter()
+before, since = set(sys.modules), time.process_time()
 import LeFusion
-print(time.perf_counter() - since, *sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
+print(time.process_time() - since, *sorted({name.partition(".")[0] for name in set(sys.modules) - before}))
 """
 
 
