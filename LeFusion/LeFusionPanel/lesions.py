@@ -10,9 +10,9 @@ from slicer.i18n import tr as _
 from LeFusionLib import LeFusionError
 from LeFusionLib import scene as bridge
 from LeFusionLib.scene.housekeeping import remove_node
-from LeFusionLib.texture import RANDOM
+from LeFusionLib.texture import RANDOM, expected_texture
 
-from .textures import drawHistogram, rangeText, textureOf
+from .textures import drawHistogram, rangeText
 
 PLACE, DIAMETER, CLASS, TEXTURE, SEED, DELETE = range(6)
 CUSTOM = "custom"
@@ -52,12 +52,9 @@ class LesionTable(slicer.util.VTKObservationMixin):
 
     def add(self):
         """A new lesion like the selected one, with a seed of its own; the next click in a view places it."""
-        card, like = self.panel.settings.card(), self.selected()
-        settings = bridge.SphereSettings() if like is None else bridge.read_settings(like)
-        if card is not None and settings.lesion_class not in card.spec.classes:
-            settings = replace(settings, lesion_class=card.spec.classes[0], texture=RANDOM)
-        taken = [bridge.read_settings(node).seed for node in self.nodes]
-        sphere = bridge.add_sphere(self.panel.host, replace(settings, seed=1 + max(taken, default=0)))
+        card = self.panel.settings.model.card()
+        settings = bridge.like(self.selected(), self.nodes, None if card is None else card.spec)
+        sphere = bridge.add_sphere(self.panel.host, settings)
         self.panel.parameters.spheres = [*self.panel.parameters.spheres, sphere]
         self.update()
         self.ui.lesionTable.selectRow(len(self.nodes) - 1)
@@ -105,7 +102,7 @@ class LesionTable(slicer.util.VTKObservationMixin):
 
     def showSelected(self):
         """The form below the table."""
-        sphere, card = self.selected(), self.panel.settings.card()
+        sphere, card = self.selected(), self.panel.settings.model.card()
         self.ui.selectedLesion.setVisible(sphere is not None)
         self.ui.placeButton.enabled = sphere is not None
         if sphere is None:
@@ -192,8 +189,8 @@ class LesionTable(slicer.util.VTKObservationMixin):
             self.ui.lesionTable.item(row, column).setText(text)
 
     def _showTexture(self, presets, texture):
-        window = self.panel.settings.window()
-        histogram = textureOf(presets, texture) if window is not None else None
+        window = self.panel.settings.model.window()
+        histogram = expected_texture(texture, presets) if window is not None else None
         self.ui.histogramLabel.setVisible(histogram is not None)
         self.ui.rangeLabel.setVisible(histogram is not None)
         if histogram is not None:
