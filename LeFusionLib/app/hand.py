@@ -51,6 +51,7 @@ class Hand:
             self.lesions.move(self.grabbed, point - self.grip)
             return True
         if event == "LeftButtonReleaseEvent" and self.grabbed is not None:
+            self.lesions.show_place(self.grabbed)
             self.grabbed = None
             return True
         if event.startswith("MouseWheel") and interactor.GetControlKey():

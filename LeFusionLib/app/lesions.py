@@ -86,6 +86,11 @@ class Lesions:
         kji = np.clip(kji_from_ras(volume.ijk_to_ras, place), 0, np.array(volume.shape) - 1)
         node.SetNthControlPointPositionWorld(0, *[float(mm) for mm in ras_from_kji(volume.ijk_to_ras, kji)[0]])
 
+    def show_place(self, node: Any) -> None:
+        """All slices through the sphere's centre, once what happens now is done."""
+        place = center_world(node)
+        self.app.soon(lambda: self.app.views.jump(place))
+
     def resize(self, factor: float) -> None:
         """The selected sphere so much larger."""
         if self.selected is not None:
@@ -190,6 +195,7 @@ class Lesions:
             way = np.array(NUDGES[key]) @ (axes / np.linalg.norm(axes, axis=0))  # how far each voxel axis goes there
             along = int(np.abs(way).argmax())
             self.move(self.selected, np.array(center_world(self.selected)) + np.sign(way[along]) * axes[:, along])
+            self.show_place(self.selected)
 
     def _of(self, node_id: Any) -> Any:
         for node in self.nodes:
@@ -199,14 +205,16 @@ class Lesions:
 
     def _row(self, number: int, node: Any) -> dict[str, Any]:
         settings = read_settings(node)
+        center: tuple[float, ...]
         try:
-            place = "R {:.1f}  A {:.1f}  S {:.1f}".format(*center_world(node))
+            center = center_world(node)
         except LeFusionError:
-            place = ""
+            center = ()
         return {
             "id": node.GetID(),
             "number": number,
-            "place": place,
+            "place": "R {:.1f}  A {:.1f}  S {:.1f}".format(*center) if center else "",
+            "center": " ".join(repr(mm) for mm in center),
             "diameter": settings.diameter_mm,
             "class": settings.lesion_class,
             "texture": settings.texture if isinstance(settings.texture, str) else CUSTOM,
@@ -229,8 +237,7 @@ class Lesions:
 
     def _placed(self, node: Any) -> None:
         """A click has put it somewhere: all slices show that place."""
-        place = center_world(node)
-        self.app.soon(lambda: self.app.views.jump(place))
+        self.show_place(node)
         if self.state.hint == 1:
             self.app.soon(lambda: self.app.hint(2))
 

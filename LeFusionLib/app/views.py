@@ -14,6 +14,7 @@ VIEWS = {  # name on the page: how trame-slicer makes it
 }
 SLICES = ("Axial", "Sagittal", "Coronal")
 FRAMES_PER_S, FRAMES_ELSEWHERE = 60.0, 30.0  # at most: under the mouse, and in the other views
+TILT = (25.0, 18.0)  # degrees from straight ahead, so that slices in 3D are seen as planes
 STILL_ALIKE = 80  # JPEG quality while moving; at rest it is 90
 
 
@@ -62,6 +63,11 @@ class Views:
         """The whole scan into one view, or all."""
         for view in [self.views[name]] if name in self.views else self.views.values():
             view.reset_view()
+            if view is self.views["ThreeD"]:
+                camera = view.get_camera_node().GetCamera()
+                camera.Azimuth(TILT[0])
+                camera.Elevation(TILT[1])
+                view.renderer().ResetCameraClippingRange()
 
     def jump(self, place: tuple[float, float, float]) -> None:
         """All slices through this point of the world."""
