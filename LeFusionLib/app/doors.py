@@ -98,7 +98,12 @@ class Doors:
             if request.path == "/index.html" and request.query.get("tab", "") != self.owner:
                 return web.HTTPFound("./")
             if request.path != "/ws":
-                return await handler(request)
+                response = await handler(request)
+                if self.token is not None and request.query.get("token") == self.token:
+                    response.set_cookie(self._cookie(request), self.token, httponly=True, samesite="Strict")
+                return response
+            if request.headers.get("Upgrade", "").lower() != "websocket":
+                return web.Response(status=400, text="This address is for the page's socket.")
             self._sockets[id(request)] = request
             try:
                 return await handler(request)
@@ -112,8 +117,6 @@ class Doors:
     async def _add_headers(self, request: web.Request, response: web.StreamResponse) -> None:
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
-        if self.token is not None and request.query.get("token") == self.token:
-            response.set_cookie(self._cookie(request), self.token, httponly=True, samesite="Strict")
 
     def _cookie(self, request: web.Request) -> str:
         """Cookies do not know ports; several apps on one computer each need their own."""

@@ -1,6 +1,65 @@
-"""What a person at the page does and sees."""
+"""The app as a process, and what a person at its page does and sees."""
 
+import os
 import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+# What trame, VTK and a closing browser say and what harms nobody; any other traceback fails the test.
+NOISE = ("ClientConnectionResetError", "Cannot write to closing transport", "ConnectionResetError")
+SLOW = ("--sampler", "ddpm", "--steps", "300", "--jump-length", "10", "--jump-n-sample", "10")
+
+
+class Server:
+    """`lefusion app` as a process."""
+
+    def __init__(self, options, port=0, folder=None):
+        self.log = Path(tempfile.mkdtemp(prefix="app-log-", dir=folder)) / "log.txt"
+        words = [sys.executable, "-m", "LeFusionLib", "app", "--port", str(port), *map(str, options)]
+        environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+        started = time.monotonic()
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(words, env=environment, stdout=log, stderr=log, start_new_session=True)
+        while not (found := re.search(r"LeFusion is at (\S+)", self.said())):
+            assert self.process.poll() is None, self.said()[-3000:]
+            assert time.monotonic() - started < 120, "the app did not start within two minutes"
+            time.sleep(0.05)
+        self.url, self.seconds = found.group(1), time.monotonic() - started
+
+    @property
+    def base(self):
+        """The address without its token, without a slash at the end."""
+        return self.url.partition("?")[0].rstrip("/")
+
+    def said(self):
+        return self.log.read_text(errors="replace")
+
+    def tracebacks(self):
+        """Tracebacks that are not known noise."""
+        parts = self.said().split("Traceback (most recent call last)")[1:]
+        return [part[:2000] for part in parts if not any(noise in part for noise in NOISE)]
+
+    def memory_mb(self):
+        text = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+)", text).group(1)) / 1024
+
+    def children(self):
+        """Process ids of what it started and what still runs."""
+        done = subprocess.run(["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True, text=True)
+        return [int(pid) for pid in done.stdout.split()]
+
+    def stop(self):
+        self.process.send_signal(signal.SIGINT)
+        try:
+            return self.process.wait(20)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            return self.process.wait()
 
 
 class Desk:
@@ -8,9 +67,9 @@ class Desk:
 
     def __init__(self, page, server, scan=None):
         self.page, self.server = page, server
-        page.set_default_timeout(90_000)
+        page.set_default_timeout(40_000)
         page.goto(server.url)
-        page.wait_for_selector("#add")
+        page.wait_for_selector("#tab-lesions")
         if scan is not None:
             self.open(scan)
 
@@ -24,8 +83,9 @@ class Desk:
             self.page.click("#demo")
         name = re.sub(r"\..*", "", scan) or "phantom"
         self.page.wait_for_function(
-            f"document.querySelector('.scan-name').innerText.startsWith('{name}') && !document.querySelector('#opening')"
-            " && document.querySelectorAll('.lesions li').length === 1 && document.querySelector('#hint, #add.on')"
+            f"document.querySelector('.scan-name').innerText.startsWith('{name}')"
+            " && !document.querySelector('#opening') && document.querySelector('#add.on')"
+            " && document.querySelectorAll('.lesions li').length === 1"
         )
 
     def spot(self, view="Axial", across=0.5, down=0.5):
