@@ -272,7 +272,8 @@ LATE = (
 
 @posix
 @pytest.mark.parametrize(
-    ("stdin_stays_open", "how"), [(False, ["-m", "LeFusionLib.worker"]), (True, ["-m", "LeFusionLib.worker"]), (True, ["-c", LATE])]
+    ("stdin_stays_open", "how"),
+    [(False, ["-m", "LeFusionLib.worker"]), (True, ["-m", "LeFusionLib.worker"]), (True, ["-c", LATE])],
 )
 def test_the_worker_ends_with_its_parent(stdin_stays_open, how, tmp_path):
     """Once because stdin ends, once because it watches the parent: another program may hold stdin open. And once when

@@ -1,6 +1,6 @@
 """Files in, files out: only here is known how each format says where a voxel is."""
 
-from .files import atomic_write, check_output, output_suffix, split_name
+from .files import atomic_write, check_output, output_suffix, split_name, written_together
 from .segmentation import read_labels, write_segmentation
 from .volumes import read_volume, write_volume
 
@@ -13,4 +13,5 @@ __all__ = [
     "split_name",
     "write_segmentation",
     "write_volume",
+    "written_together",
 ]

@@ -5,8 +5,9 @@ import logging
 import os
 import re
 import shutil
+import tempfile
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -150,3 +151,16 @@ def atomic_write(path: str | os.PathLike[str], needed_bytes: int = 0) -> Iterato
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def written_together(paths: Sequence[Path]) -> Iterator[list[Path]]:
+    """Give a path aside for each of `paths`, of the same name, to write to; either all appear in their folder, or none.
+
+    `paths` lie in one folder, which exists.
+    """
+    with tempfile.TemporaryDirectory(dir=paths[0].parent, prefix=".lefusion-") as folder:
+        aside = [Path(folder) / path.name for path in paths]
+        yield aside
+        for temporary, path in zip(aside, paths, strict=True):
+            os.replace(temporary, path)

@@ -7,7 +7,7 @@ from typing import Any
 import slicer
 
 from ..errors import LeFusionError
-from ..io import check_output
+from ..io import check_output, written_together
 from .results import LESIONS, report_of
 
 
@@ -22,14 +22,18 @@ def export_result(volume_node: Any, folder: str | Path) -> list[Path]:
     name = "".join(c if c.isalnum() or c in " -_()" else "_" for c in volume_node.GetName()).strip()
     paths = [Path(folder) / f"{name}{ending}" for ending in (".nrrd", ".seg.nrrd", ".json")]
     check_output(paths, [], overwrite=False)
-    for node, storage, path in (
-        (volume_node, slicer.vtkMRMLNRRDStorageNode(), paths[0]),
-        (segments, slicer.vtkMRMLSegmentationStorageNode(), paths[1]),
-    ):
-        storage.SetFileName(str(path))
-        if not storage.WriteData(node):
-            for written in paths:
-                written.unlink(missing_ok=True)
-            raise LeFusionError(f"'{path.name}' could not be written into {Path(folder).name}. Choose another folder.")
-    paths[2].write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    try:
+        with written_together(paths) as (image, labels, text):
+            for node, storage, path in (
+                (volume_node, slicer.vtkMRMLNRRDStorageNode(), image),
+                (segments, slicer.vtkMRMLSegmentationStorageNode(), labels),
+            ):
+                storage.SetFileName(str(path))
+                if not storage.WriteData(node):
+                    raise OSError
+            text.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise LeFusionError(
+            f"'{name}' could not be written into the folder {Path(folder).name}. Choose another folder."
+        ) from error
     return paths

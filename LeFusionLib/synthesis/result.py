@@ -1,8 +1,6 @@
 """What a synthesis gives back, and how it is saved."""
 
 import json
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +10,7 @@ import numpy as np
 
 from .. import __version__
 from ..errors import LeFusionError
-from ..io import check_output, output_suffix, write_segmentation, write_volume
+from ..io import check_output, output_suffix, write_segmentation, write_volume, written_together
 from ..lesion_mask import LesionMask
 from ..terminology import terminology_entry
 from ..volume import Volume
@@ -63,16 +61,12 @@ class SynthesisResult:
             raise LeFusionError(
                 f"The folder {paths[0].parent} cannot be made: {error.strerror}. Choose another folder."
             ) from error
-        # All three are written aside first: either the whole result appears, or nothing.
-        with tempfile.TemporaryDirectory(dir=paths[0].parent, prefix=".lefusion-") as aside:
-            image, segmentation, report = (Path(aside) / path.name for path in paths)
+        with written_together(paths) as (image, segmentation, report):
             write_volume(self.volume, image, synthetic=marks)
             write_segmentation(
                 self.lesion_mask.labels(), self.volume.ijk_to_ras, segmentation, segments, synthetic=marks
             )
-            report.write_text(json.dumps(self.report, indent=1) + "\n")
-            for path in paths:
-                os.replace(Path(aside) / path.name, path)
+            report.write_text(json.dumps(self.report, indent=1) + "\n", encoding="utf-8")
         return paths
 
 

@@ -252,11 +252,8 @@ def test_the_check_button_uses_each_device_once_and_remembers(desk, panel):
 
 @pytest.mark.parametrize("jobs", [4, pytest.param(50, marks=pytest.mark.slow)])
 def test_many_jobs_leave_no_node_process_or_file(desk, panel, ready, jobs):
-    import tempfile
-    from pathlib import Path
-
     def rest():
-        return len(nodes(desk.scene)), len(list(Path(tempfile.gettempdir()).glob("lefusion-*/job-*")))
+        return len(nodes(desk.scene)), len(list(panel.work.runner.client._running[0].scratch.iterdir()))
 
     for number in range(jobs):
         click(panel.ui.applyButton)

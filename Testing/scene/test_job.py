@@ -156,4 +156,27 @@ def test_export_writes_volume_segments_and_report_and_replaces_nothing(bench, as
         export_result(made, tmp_path)
     with pytest.raises(LeFusionError, match="no whole result"):
         export_result(scan, tmp_path)
+    with pytest.raises(LeFusionError, match="could not be written into the folder gone"):
+        export_result(made, tmp_path / "gone")
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_an_export_that_fails_half_way_leaves_nothing(bench, asked, tmp_path, monkeypatch):
+    import slicer
+
+    from LeFusionLib.scene import export_result, prepare, request_of
+
+    scan = bench.scan()
+    job = prepare(scan, request_of(asked(scan)))
+    made = job.finish(bench.host, result_of(job)).volume_node
+
+    class Full(slicer.vtkMRMLSegmentationStorageNode):
+        def WriteData(self, node):  # noqa: N802 (VTK's name)
+            return 0
+
+    monkeypatch.setattr(slicer, "vtkMRMLSegmentationStorageNode", Full)
+    out = tmp_path / "out"
+    out.mkdir()
+    with pytest.raises(LeFusionError, match="could not be written"):
+        export_result(made, out)
+    assert list(out.iterdir()) == []
