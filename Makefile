@@ -18,7 +18,7 @@ TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 CPU_WHEELS := https://download.pytorch.org/whl/cpu
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help setup demo test test-all test-scene screenshots lint clean
+.PHONY: help setup demo test test-all test-scene test-app app-screenshots screenshots lint clean
 
 help:
 	@echo "make demo      paint a nodule into a made-up chest CT and draw the picture ($(DEMO))"
@@ -26,6 +26,7 @@ help:
 	@echo "make test-all  also the slow tests, and those for a GPU or a browser where there is one"
 	@echo "make test-scene  the bridge to 3D Slicer's scenes, and the panel in its test host, on slicer-core and PySide6 in"
 	@echo "               two environments of their own (2.5 GB each)"
+	@echo "make test-app    the browser app in a real browser, in an environment of its own (2 GB); needs a Chromium"
 	@echo "make lint      linter and type checker"
 	@echo "make setup     only the environment ($(VENV)), with everything for developers"
 	@echo "make clean     remove the environment and everything built; runs/ and out/ stay"
@@ -65,12 +66,29 @@ test-scene: $(SLICER_CORES:%=.venv-scene-%/.ready)
 		|| $(@D)/bin/python -m pip install --quiet --no-deps $(TORCH)
 	@touch $@
 
+# The browser app, with the Slicer and VTK that trame-slicer needs. The browser comes from the system:
+# Debian, Ubuntu: apt install chromium libegl1 libgl1-mesa-dri fonts-dejavu-core
+test-app: export OMP_NUM_THREADS ?= 1
+test-app: .venv-app/.ready
+	.venv-app/bin/python -m pytest Testing/app -m "not slow"
+
+.venv-app/.ready: pyproject.toml constraints.txt
+	@.venv-app/bin/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/python -m pip install --quiet --retries 0 --timeout 15 --index-url $(CPU_WHEELS) --no-deps $(TORCH) \
+		|| $(@D)/bin/python -m pip install --quiet --no-deps $(TORCH)
+	$(@D)/bin/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt --editable '.[app]' \
+		playwright pytest pytest-timeout hypothesis
+	@touch $@
+
+app-screenshots: .venv-app/.ready
+	$(<D)/bin/python Testing/app/screenshots.py
+
 # As they are in the documentation; by hand, since fonts and Qt versions differ.
 screenshots: .venv-scene-$(lastword $(SLICER_CORES))/.ready
 	$(<D)/bin/python Testing/gui/screenshots.py
 
 clean:
-	rm -rf $(VENV) .venv-scene-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-scene-* .venv-app build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find LeFusion LeFusionLib Testing -name __pycache__ -prune -exec rm -rf {} +
 
 # torch comes first: with an NVIDIA GPU the usual build; else the small CPU build from its own index, tried once and

@@ -131,6 +131,18 @@ def _parser() -> argparse.ArgumentParser:
     _model(sub)
     _sampler(sub)
     _output(sub, "folder for the results", default="out/demo")
+
+    sub = command("app", "place and make lesions in a browser, on this computer")
+    sub.add_argument("volume", nargs="?", help="the scan to open first (default: a made-up chest CT)")
+    sub.add_argument("--port", type=int, default=8080, help="of the page's address; 0 takes a free one (default: 8080)")
+    sub.add_argument("--host", default="127.0.0.1", help="the network interface; any but this computer's needs a token")
+    sub.add_argument("--token", help="word that the address must bring (default: none here, a new one elsewhere)")
+    sub.add_argument("--data", help="folder whose scans can be chosen on the page; nothing outside it can")
+    sub.add_argument("-o", "--output", help="folder that results are saved into (default: downloads only)")
+    sub.add_argument("--mask-model", help="what draws the shapes: a name, a folder, or 'handcrafted'")
+    sub.add_argument("--idle", type=float, default=120.0, help="minutes without use that end a session; 0 is never")
+    _model(sub)
+    _sampler(sub)
     return parser
 
 

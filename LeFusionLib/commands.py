@@ -250,6 +250,32 @@ def evaluate(options: argparse.Namespace) -> None:
     EVALUATIONS[options.what](options)
 
 
+def app(options: argparse.Namespace) -> None:
+    """`lefusion app`: the browser app, until it is stopped."""
+    from .app.options import LOOPBACK, AppOptions
+    from .app.start import new_token, run
+
+    settings = AppOptions(
+        volume=_path(options.volume),
+        data=_path(options.data),
+        output=_path(options.output),
+        host=options.host,
+        port=options.port,
+        token=options.token or (None if options.host in LOOPBACK else new_token()),
+        model=options.model,
+        mask_model=options.mask_model,
+        device=options.device,
+        sampler=sampler_of(options),
+        idle_minutes=options.idle,
+    )
+
+    def say(address: str) -> None:
+        sys.stdout.write(f"LeFusion is at {address}\nStop it with Ctrl-C.\n")
+        sys.stdout.flush()
+
+    run(settings, say)
+
+
 COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "models": models,
     "synthesize": synthesize,
@@ -259,7 +285,12 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "batch": batch,
     "evaluate": evaluate,
     "demo": demo,
+    "app": app,
 }
+
+
+def _path(given: str | None) -> Path | None:
+    return Path(given) if given else None
 
 
 def load_model(options: argparse.Namespace, models: "Callable[[str, str], Model] | None" = None) -> "Model":

@@ -43,6 +43,22 @@ class Reporter:
         sys.stdout.flush()
 
 
+class TimeLeft:
+    """From the evaluations so far; the first of a stage is left out, it also loads and warms up."""
+
+    def __init__(self) -> None:
+        self._stage: tuple[str, int] | None = None
+
+    def seconds(self, step: int, total: int, message: str) -> float | None:
+        """Until the end of this stage; None as long as that cannot be said."""
+        now = time.monotonic()
+        if self._stage != (message, total):
+            self._stage, self._since, self._first = (message, total), now, step
+        if step <= self._first:
+            return None
+        return (now - self._since) / (step - self._first) * (total - step)
+
+
 class Interrupt:
     """Turns Ctrl-C (and a polite kill) into a `cancel()` that says True; a second Ctrl-C stops at once."""
 

@@ -189,6 +189,23 @@ def published_sets() -> list[str]:
     return list(json.loads(PUBLISHED.read_text(encoding="utf-8"))["textures"])
 
 
+def expected_texture(
+    texture: str | Sequence[float], presets: Mapping[str, TextureHistogram]
+) -> TextureHistogram | None:
+    """What to show of a texture before it is made: for "random" the presets' mean by how often each is drawn.
+
+    None where its name is not among the presets.
+    """
+    if not isinstance(texture, str):
+        return TextureHistogram(tuple(texture))
+    if texture in presets:
+        return presets[texture]
+    if texture != RANDOM or not isinstance(presets, TexturePresets):
+        return None
+    shares = np.array(list((presets.probabilities or {}).values()))
+    return TextureHistogram(tuple(shares @ np.array([histogram.weights for histogram in presets.values()])))
+
+
 def published_textures(name: str) -> dict[str, TexturePresets]:
     """The published cluster centres of a data set of `published_sets`, {lesion class: its presets}."""
     published = json.loads(PUBLISHED.read_text(encoding="utf-8"))["textures"]

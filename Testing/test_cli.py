@@ -69,6 +69,24 @@ def run(*words):
     return main([str(word) for word in words])
 
 
+def test_the_browser_app_says_what_it_needs_and_what_it_cannot_do(tmp_path, capsys, monkeypatch):
+    import importlib.util
+
+    find = importlib.util.find_spec
+    absent = {"trame_slicer": None}
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: absent[name] if name in absent else find(name))
+    for words, says in (
+        ([], "pip install 'lefusion[app]'"),
+        ([tmp_path / "nowhere.nii.gz"], "nowhere.nii.gz"),
+        (["--data", tmp_path / "none"], "--data"),
+        (["--port", 70000], "port"),
+        (["--steps", "many"], "steps"),
+    ):
+        assert run("app", *words) == 2
+        said = capsys.readouterr().err
+        assert says in said and said.count("\n") == 1 and "Traceback" not in said
+
+
 def test_synthesize_writes_volume_segmentation_and_report_and_changes_nothing_else(scan, model, tmp_path, capsys):
     out = tmp_path / "out"
     status = run(

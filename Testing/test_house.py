@@ -37,8 +37,8 @@ FLOORS = {
     3: ["models"],
     4: ["synthesis"],
     5: ["training", "evaluation", "baselines", "scene"],  # wings: each on its own over floors 0 to 4
-    6: ["given", "batch", "worker", "worker_process", "worker_client", "commands", "evaluations"],
-    7: ["app", "cli", "__main__"],
+    6: ["given", "batch", "worker", "worker_process", "worker_client", "app", "commands", "evaluations"],
+    7: ["cli", "__main__"],
 }
 FLOOR_OF = {name: floor for floor, names in FLOORS.items() for name in names}
 WINGS = 5

@@ -15,6 +15,7 @@ from LeFusionLib.texture import (
     BINS,
     TextureHistogram,
     TexturePresets,
+    expected_texture,
     published_textures,
     resolve_texture,
 )
@@ -337,3 +338,12 @@ def test_random_is_a_draw():
 def test_a_texture_that_does_not_exist_is_refused(asked, words):
     with pytest.raises(LeFusionError, match=words):
         resolve_texture(asked, PRESETS, np.random.default_rng(0))
+
+
+def test_what_to_expect_of_random_is_the_presets_mean_by_how_often_each_is_drawn():
+    dark, bright = TextureHistogram((1,) + (0,) * 15), TextureHistogram((0,) * 15 + (1,))
+    presets = TexturePresets({"dark": dark, "bright": bright}, {"dark": 0.75, "bright": 0.25})
+    assert expected_texture("random", presets).weights == (0.75,) + (0,) * 14 + (0.25,)
+    assert expected_texture("dark", presets) is dark
+    assert expected_texture(bright.weights, presets) == bright
+    assert expected_texture("grey", presets) is None and expected_texture("random", {}) is None

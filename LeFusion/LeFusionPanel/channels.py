@@ -5,9 +5,9 @@ from slicer.i18n import tr as _
 
 from LeFusionLib.synthesis.result import CLASS_COLORS
 from LeFusionLib.terminology import class_meanings
-from LeFusionLib.texture import RANDOM
+from LeFusionLib.texture import RANDOM, expected_texture
 
-from .textures import drawHistogram, rangeText, textureOf
+from .textures import drawHistogram, rangeText
 
 CUSTOM = "custom"
 SWATCH = 12  # pixels
@@ -91,7 +91,7 @@ class TextureRow:
         shown = texture if isinstance(texture, str) else CUSTOM
         fill(self.combo, [*presets, RANDOM], shown)
         self.label.text = _("Texture of {name}:").format(name=name.replace("_", "-")) if named else _("Texture:")
-        histogram = textureOf(presets, texture) if window is not None else None
+        histogram = expected_texture(texture, presets) if window is not None else None
         self.label.setVisible(True)
         self.combo.setVisible(True)
         self.histogram.setVisible(histogram is not None)

@@ -10,7 +10,6 @@ from slicer.i18n import tr as _
 from LeFusionLib import LeFusionError
 from LeFusionLib import scene as bridge
 from LeFusionLib.scene.housekeeping import remove_node
-from LeFusionLib.texture import RANDOM
 
 from .channels import CUSTOM, Channels
 
@@ -50,12 +49,9 @@ class LesionTable(slicer.util.VTKObservationMixin):
 
     def add(self):
         """A new lesion like the selected one, with a seed of its own; the next click in a view places it."""
-        card, like = self.panel.settings.card(), self.selected()
-        settings = bridge.SphereSettings() if like is None else bridge.read_settings(like)
-        if card is not None and not set(settings.classes) <= set(card.spec.classes):
-            settings = replace(settings, lesion_class=card.spec.classes[0], texture=RANDOM)
-        taken = [bridge.read_settings(node).seed for node in self.nodes]
-        sphere = bridge.add_sphere(self.panel.host, replace(settings, seed=1 + max(taken, default=0)))
+        card = self.panel.settings.model.card()
+        settings = bridge.like(self.selected(), self.nodes, None if card is None else card.spec)
+        sphere = bridge.add_sphere(self.panel.host, settings)
         self.panel.parameters.spheres = [*self.panel.parameters.spheres, sphere]
         self.update()
         self.ui.lesionTable.selectRow(len(self.nodes) - 1)
@@ -103,7 +99,7 @@ class LesionTable(slicer.util.VTKObservationMixin):
 
     def showSelected(self):
         """The form below the table."""
-        sphere, card = self.selected(), self.panel.settings.card()
+        sphere, card = self.selected(), self.panel.settings.model.card()
         self.ui.selectedLesion.setVisible(sphere is not None)
         self.ui.placeButton.enabled = sphere is not None
         if sphere is None:
@@ -112,7 +108,7 @@ class LesionTable(slicer.util.VTKObservationMixin):
         self.updating = True
         self.ui.diameterSlider.value = float(settings.diameter_mm)
         self.ui.seedSpinBox.value = min(settings.seed, self.ui.seedSpinBox.maximum)
-        self.channels.show(card, settings, self.panel.settings.window())
+        self.channels.show(card, settings, self.panel.settings.model.window())
         self.updating = False
 
     def onCellClicked(self, row, column):

@@ -1,9 +1,9 @@
 """Jobs of the panel in the worker process: handed in, asked after from the main thread; how long they still take."""
 
-import time
-
 import qt
 from slicer.i18n import tr as _
+
+from LeFusionLib import progress
 
 POLL_MS = 50
 
@@ -45,20 +45,17 @@ class Runner:
 
 
 class TimeLeft:
-    """From the evaluations so far; the first is left out, it also loads and warms up."""
+    """How far the work is and how long it still takes, in words."""
 
     def __init__(self):
-        self.stage = self.since = None
+        self.left = progress.TimeLeft()
 
     def text(self, step, total, message):
-        now = time.monotonic()
-        if self.stage != (message, total) or self.since is None:
-            self.stage, self.since, self.first = (message, total), now, step
+        seconds = self.left.seconds(step, total, message)
         said = _("{message}: {step} of {total}").format(
             message=message[:1].upper() + message[1:], step=step, total=total
         )
-        if step <= self.first:
+        if seconds is None:
             return said
-        seconds = (now - self.since) / (step - self.first) * (total - step)
         left = _("{n} s").format(n=round(seconds)) if seconds < 90 else _("{n} min").format(n=round(seconds / 60))
         return _("{said}, about {left} left").format(said=said, left=left)

@@ -6,9 +6,9 @@ import qt
 import slicer
 from slicer.i18n import tr as _
 
-from LeFusionLib import LeFusionError, SamplerSpec
-from LeFusionLib.intensity import window_for
-from LeFusionLib.models.card import bundled_models, find_card, mask_model_for
+from LeFusionLib import SamplerSpec
+from LeFusionLib import scene as bridge
+from LeFusionLib.models.card import bundled_models
 from LeFusionLib.models.sampler_spec import METHODS
 from LeFusionLib.synthesis.draw import HANDCRAFTED
 
@@ -21,8 +21,8 @@ class Settings:
 
     def __init__(self, panel):
         self.panel, self.ui, self.parameters = panel, panel.ui, panel.parameters
-        self.modelError, self.cards, self.bundled, self.updating = "", {}, {"texture": [], "mask": []}, False
-        self.windowOf, self.maskSpecs = (None, None), {}
+        self.model = bridge.ChosenModel(self.parameters)
+        self.bundled, self.updating = {"texture": [], "mask": []}, False
         self.showDevices(DEVICES)
         self.ui.samplerCombo.addItem(_("model's own"))
         for method in METHODS:
@@ -41,8 +41,7 @@ class Settings:
 
     def lookAgain(self):
         """Models may have been made or removed while the panel was not open."""
-        self.cards.clear()
-        self.maskSpecs.clear()
+        self.model.look_again()
         self.bundled = {kind: list(bundled_models(kind)) for kind in ("texture", "mask")}
 
     def update(self):
@@ -53,7 +52,7 @@ class Settings:
             self.showBoundary()
             self.showModels()
             self.showCombo(self.ui.deviceCombo, self.parameters.device)
-            card, maskSpec = self.card(), self.maskSpec()
+            card, maskSpec = self.model.card(), self.model.mask_spec()
             self.ui.licenceLabel.text = _("Licence: {text}").format(text=card.licence) if card is not None else ""
             asks = maskSpec is not None and maskSpec.mask.boundary_channel
             self.ui.anywhereCheckBox.setVisible(asks or self.parameters.built_in_boundary == "none")
@@ -108,45 +107,6 @@ class Settings:
             combo.addItem(text)
         combo.currentIndex = combo.findText(text)
 
-    def card(self):
-        """What the chosen model says of itself, or None; then `modelError` says why."""
-        name = self.parameters.model
-        if name not in self.cards:
-            try:
-                self.cards[name] = find_card(name), ""
-            except LeFusionError as error:
-                self.cards[name] = None, str(error)
-        card, self.modelError = self.cards[name]
-        return card
-
-    def maskSpec(self):
-        """The specification of the model that will draw the shapes; None where they are drawn by hand."""
-        asked, card = (self.parameters.model, self.parameters.mask_model), self.card()
-        if asked not in self.maskSpecs:
-            name = asked[1] or (mask_model_for(card.spec) if card is not None else None) or HANDCRAFTED
-            try:
-                self.maskSpecs[asked] = None if name == HANDCRAFTED else find_card(name).spec
-            except LeFusionError:  # of a scene from elsewhere; the job will say so
-                self.maskSpecs[asked] = None
-        return self.maskSpecs[asked]
-
-    def window(self):
-        """The grey values the chosen model sees, for the chosen volume; None as long as they are not known."""
-        card, volume = self.card(), self.parameters.volume
-        if card is None:
-            return None
-        fixed = card.spec.intensity["kind"] == "fixed"
-        if not fixed and (volume is None or volume.GetImageData() is None):
-            return None
-        asked = (self.parameters.model, None if fixed else (volume.GetID(), volume.GetImageData().GetMTime()))
-        if asked != self.windowOf[0]:  # else a percentile of all voxels, while a slider is dragged
-            array = [] if fixed else slicer.util.arrayFromVolume(volume)
-            try:
-                self.windowOf = asked, window_for(card.spec.intensity, array)
-            except LeFusionError:  # a flat volume; Apply says so
-                self.windowOf = asked, None
-        return self.windowOf[1]
-
     def silent(self):
         """Do the controls change because the scene does, and not by the user's hand?"""
         return self.updating or slicer.mrmlScene.IsClosing() or slicer.mrmlScene.IsImporting()
@@ -191,7 +151,7 @@ class Settings:
         folder = qt.QFileDialog.getExistingDirectory(self.ui.modelCombo, _("Folder of a model (with model.json)"))
         if folder:
             qt.QSettings().setValue(MODEL_FOLDER_SETTING, folder)
-            self.cards.pop(folder, None)
+            self.model.look_again()
             self.parameters.model = folder
         self.panel.updateFromScene()
         self.panel.setUpList.update()

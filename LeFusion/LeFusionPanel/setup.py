@@ -47,8 +47,9 @@ class SetUpList:
         devices = slicer.util.settingsValue(GPU_SETTING, "")
         self._show("gpu", True, devices or _("not checked yet; without one it runs on the processor"))
         self.ui.gpuFixButton.enabled = torch is not None
-        card = self.panel.settings.card()
-        self._show("weights", card is not None, self.panel.settings.modelError or f"{card.description}. {card.licence}")
+        card = self.panel.settings.model.card()
+        problem = self.panel.settings.model.error
+        self._show("weights", card is not None, problem or f"{card.description}. {card.licence}")
         if torch is None or safetensors is None or card is None:
             self.ui.setUpSection.collapsed = False
 

@@ -3,24 +3,9 @@
 import qt
 from slicer.i18n import tr as _
 
-from LeFusionLib.texture import RANDOM, TextureHistogram
+from LeFusionLib.texture import RANDOM
 
 WIDTH, HEIGHT, FOOT = 300, 84, 16  # pixels; the foot holds the ends of the window
-
-
-def textureOf(presets, texture):
-    """The histogram of a preset's name, of 16 numbers, or of "random": the presets' mean by how often each is drawn."""
-    if not isinstance(texture, str):
-        return TextureHistogram(tuple(texture))
-    if texture in presets:
-        return presets[texture]
-    if texture != RANDOM or not presets:
-        return None
-    shares = [presets.probabilities[name] for name in presets]
-    rows = [presets[name].weights for name in presets]
-    return TextureHistogram(
-        tuple(sum(share * row[n] for share, row in zip(shares, rows, strict=True)) for n in range(16))
-    )
 
 
 def rangeText(histogram, window, texture):

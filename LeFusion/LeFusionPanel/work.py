@@ -38,11 +38,11 @@ class Work:
         missing = missingPackages()
         if missing:
             return _("Missing: {names}. The set-up list at the top installs it.").format(names=", ".join(missing))
-        card = self.panel.settings.card()
+        card = self.panel.settings.model.card()
         if card is None:
-            return self.panel.settings.modelError
+            return self.panel.settings.model.error
         try:
-            parameters, maskSpec = self.panel.parameters, self.panel.settings.maskSpec()
+            parameters, maskSpec = self.panel.parameters, self.panel.settings.model.mask_spec()
             bounded = self.panel.settings.bounded()
             bridge.check_lesions(parameters.volume, parameters.spheres, card.spec, maskSpec, bounded)
         except LeFusionError as error:

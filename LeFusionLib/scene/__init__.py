@@ -4,6 +4,7 @@ Works the same in desktop Slicer, under slicer-core alone and under trame; a `Ho
 """
 
 from .boundary import boundary_on as boundary_on
+from .chosen_model import ChosenModel as ChosenModel
 from .difference import difference_node as difference_node
 from .difference import remove_difference as remove_difference
 from .export import export_result as export_result
@@ -28,10 +29,12 @@ from .spheres import center_world as center_world
 from .spheres import control_sphere_of as control_sphere_of
 from .spheres import drawing_boundary as drawing_boundary
 from .spheres import is_sphere as is_sphere
+from .spheres import like as like
 from .spheres import place_with_mouse as place_with_mouse
 from .spheres import read_settings as read_settings
 from .spheres import sphere_mask_in_world as sphere_mask_in_world
 from .spheres import world_sphere as world_sphere
 from .spheres import write_settings as write_settings
 from .volumes import volume_from_node as volume_from_node
+from .volumes import volume_node as volume_node
 from .volumes import world_to_frame as world_to_frame

@@ -87,7 +87,9 @@ def request_of(parameters: Parameters) -> SynthesisRequest:
         settings = read_settings(sphere)
         place = center_world(sphere)
         lesions.append(
-            LesionRequest(place, settings.diameter_mm, settings.texture, settings.lesion_class, settings.seed)
+            LesionRequest(
+                place, settings.diameter_mm, settings.texture, settings.lesion_class, settings.seed, settings.shape
+            )
         )
     return SynthesisRequest(
         tuple(lesions),
@@ -101,10 +103,13 @@ def request_of(parameters: Parameters) -> SynthesisRequest:
     )
 
 
-def prepare(volume_node: Any, request: SynthesisRequest, boundary: tuple[Any, str] | None = None) -> SceneJob:
+def prepare(
+    volume_node: Any, request: SynthesisRequest, boundary: tuple[Any, str] | None = None, volume: Volume | None = None
+) -> SceneJob:
     """Copy all that is needed out of the scene. `request` has its lesions in the world; `boundary`: (segmentation node,
-    segment ID) in which they stay. Raises `LeFusionError` for what cannot be done, before any work is."""
-    volume = volume_from_node(volume_node)
+    segment ID) in which they stay. `volume`: as it was read from its file, where the node was made from it; a result
+    is then saved as that file was. Raises `LeFusionError` for what cannot be done, before any work is."""
+    volume = volume or volume_from_node(volume_node)
     spheres = [lesion.sphere for lesion in request.lesions]
     placed = [control_sphere_of(sphere, volume_node) for sphere in spheres]
     for sphere in placed:

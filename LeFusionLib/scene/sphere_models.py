@@ -121,7 +121,11 @@ class SphereModels:
         if followed.model is None or followed.model.GetScene() is None:
             if not drawn:
                 return
-            followed.model, followed.drawn = self._new_model(followed.node), ()
+            was_busy, self._busy = self._busy, True  # the scene tells of the ball before we hold it
+            try:
+                followed.model, followed.drawn = self._new_model(followed.node), ()
+            finally:
+                self._busy = was_busy
         followed.model.GetDisplayNode().SetVisibility(bool(drawn) and bool(followed.node.GetDisplayVisibility()))
         if drawn and drawn != followed.drawn:
             followed.model.SetAndObserveMesh(_ball(drawn[:3], drawn[3]))

@@ -1,7 +1,8 @@
 """Control spheres in the scene: a list of one point, and on the same node what is to grow there.
 
-Diameter, class, texture and seed are attributes of the node, so that a saved scene brings them back, and a sphere that
-is copied or deleted takes them along. Each sphere has its own; the ball that is shown is `SphereModels`' business.
+Diameter, class, texture, seed and shape are attributes of the node, so that a saved scene brings them back, and a
+sphere that is copied or deleted takes them along. Each sphere has its own; the ball that is shown is
+`SphereModels`' business.
 """
 
 import json
@@ -14,8 +15,10 @@ import numpy as np
 
 from ..errors import LeFusionError
 from ..geometry import TIE_MM, ControlSphere, Grid
+from ..models.spec import ModelSpec
 from ..synthesis.chance import check_seed
-from ..synthesis.draw import class_names
+from ..synthesis.draw import check_number, class_names
+from ..texture import RANDOM
 from .boundary import boundary_on
 from .host import Host
 from .transforms import matrix_between
@@ -25,11 +28,13 @@ logger = logging.getLogger(__name__)
 
 SPHERE = "LeFusion.ControlSphere"  # attribute that tells our point lists from the user's
 DIAMETER, CLASS, TEXTURE, SEED = "LeFusion.DiameterMm", "LeFusion.Class", "LeFusion.Texture", "LeFusion.Seed"
+SHAPE = "LeFusion.Shape"
 STORED: dict[str, tuple[str, Callable[[str], Any]]] = {  # attribute: field of SphereSettings, how it is read
     DIAMETER: ("diameter_mm", float),
     CLASS: ("lesion_class", lambda text: json.loads(text) if text.startswith("[") else text),
     TEXTURE: ("texture", lambda text: json.loads(text) if text.startswith(("[", "{")) else text),
     SEED: ("seed", int),
+    SHAPE: ("shape", int),
 }
 SURFACE_POINTS = 200  # asked on a ball's surface for the voxels it can reach
 
@@ -37,13 +42,14 @@ SURFACE_POINTS = 200  # asked on a ball's surface for the voxels it can reach
 @dataclass(frozen=True)
 class SphereSettings:
     """What grows in a sphere: `diameter_mm` in the world, lesion class or several that are drawn together, texture (a
-    preset's name, "random" or 16 numbers; of several classes {class: texture}) and seed. Whether the model knows class
-    and texture is for the job to say."""
+    preset's name, "random" or 16 numbers; of several classes {class: texture}), seed, and which of the seed's shapes.
+    Whether the model knows class and texture is for the job to say."""
 
     diameter_mm: float = 10.0
     lesion_class: str | tuple[str, ...] = "nodule"
     texture: str | tuple[float, ...] | Mapping[str, str | tuple[float, ...]] = "random"
     seed: int = 0
+    shape: int = 0
 
     def __post_init__(self) -> None:
         names = class_names(self.lesion_class)
@@ -56,6 +62,7 @@ class SphereSettings:
         if not (isinstance(self.diameter_mm, int | float) and 0 < self.diameter_mm < float("inf")):
             raise LeFusionError(f"A sphere's diameter must be above 0 mm; got {self.diameter_mm!r}.")
         object.__setattr__(self, "seed", check_seed(self.seed))
+        check_number(self.shape)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -105,6 +112,15 @@ def place_with_mouse(host: Host, node: Any) -> None:
     host.markups.StartPlaceMode(False)
 
 
+def like(sphere: Any, spheres: Sequence[Any], spec: ModelSpec | None) -> SphereSettings:
+    """What a new sphere beside `spheres` starts with: as `sphere` (a node, or None) has it, a class that the model
+    knows, and the next seed."""
+    settings = SphereSettings() if sphere is None else read_settings(sphere)
+    if spec is not None and not set(settings.classes) <= set(spec.classes):
+        settings = replace(settings, lesion_class=spec.classes[0], texture=RANDOM)
+    return replace(settings, seed=1 + max((read_settings(node).seed for node in spheres), default=0), shape=0)
+
+
 def is_sphere(node: Any) -> bool:
     """Is this one of our spheres?"""
     return node is not None and node.IsA("vtkMRMLMarkupsFiducialNode") and node.GetAttribute(SPHERE) == "1"
@@ -135,6 +151,7 @@ def write_settings(node: Any, settings: SphereSettings) -> None:
     node.SetAttribute(CLASS, names)
     node.SetAttribute(TEXTURE, texture)
     node.SetAttribute(SEED, str(settings.seed))
+    node.SetAttribute(SHAPE, str(settings.shape))
     node.EndModify(was_modified)
 
 

@@ -10,11 +10,13 @@ there, by the matrix, into the Volume's frame, so that they meet the right voxel
 from typing import Any
 
 import numpy as np
-from vtk.util.numpy_support import vtk_to_numpy
+import vtk
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from ..errors import LeFusionError
 from ..geometry import kji_from_ras, ras_from_kji
 from ..volume import Volume, checked_matrix
+from .host import Host
 from .housekeeping import nodes_of
 from .transforms import from_vtk, matrix_between, moved, to_vtk
 
@@ -29,6 +31,23 @@ def volume_from_node(node: Any) -> Volume:
     image = checked_scan(node).GetImageData()
     voxels = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1])
     return Volume(np.array(voxels), frame_matrix(node), name=node.GetName() or "volume")
+
+
+def volume_node(host: Host, volume: Volume) -> Any:
+    """A new scalar volume node with a copy of the voxels, and display nodes."""
+    node = host.scene.CreateNodeByClass("vtkMRMLScalarVolumeNode")
+    node.UnRegister(None)
+    node.SetName(host.scene.GenerateUniqueName(volume.name))
+    image = vtk.vtkImageData()
+    image.SetDimensions(*volume.shape[::-1])
+    scalars = numpy_to_vtk(np.ascontiguousarray(volume.array, volume.array.dtype.newbyteorder("=")).ravel(), deep=True)
+    scalars.SetName("ImageScalars")
+    image.GetPointData().SetScalars(scalars)
+    node.SetAndObserveImageData(image)
+    node.SetIJKToRASMatrix(to_vtk(volume.ijk_to_ras))
+    host.scene.AddNode(node)
+    node.CreateDefaultDisplayNodes()
+    return node
 
 
 def checked_scan(node: Any) -> Any:

@@ -139,7 +139,7 @@ def test_a_model_folder_that_is_none_is_told_in_the_set_up_list(desk, panel, vol
     assert "holds no model" in panel.ui.weightsState.text and not panel.ui.applyButton.enabled
     assert "holds no model" in panel.ui.reasonLabel.text
     pick(panel.ui.modelCombo, "lung-nodule")
-    assert panel.parameters.model == "lung-nodule" and panel.settings.card() is not None
+    assert panel.parameters.model == "lung-nodule" and panel.settings.model.card() is not None
 
 
 @pytest.mark.parametrize("kind", ["rgb", "empty", "label map"])

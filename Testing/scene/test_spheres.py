@@ -189,6 +189,31 @@ def test_balls_come_and_go_with_their_spheres_and_leave_nothing(bench, add):
     assert models.model_of(spheres[0]) is not None and models.model_of(spheres[1]) is None
 
 
+def test_a_point_placed_while_the_balls_are_followed_gets_one_ball(bench, add):
+    from LeFusionLib.scene import SphereModels
+
+    models = SphereModels(bench.host)
+    models.start()
+    sphere = add(None)
+    sphere.AddControlPointWorld(1, 2, 3)
+    assert bench.scene.GetNumberOfNodesByClass("vtkMRMLModelNode") == 1
+    assert models.model_of(sphere).GetScene() is bench.scene
+    models.stop()
+    assert bench.scene.GetNumberOfNodesByClass("vtkMRMLModelNode") == 0
+
+
+def test_a_new_sphere_is_like_the_one_before_with_a_seed_of_its_own(bench, add, tiny_spec):
+    from LeFusionLib.scene import like, write_settings
+    from LeFusionLib.scene.spheres import SphereSettings
+
+    first, second = add((0, 0, 0)), add((9, 9, 9))
+    write_settings(first, SphereSettings(7, "nodule", "solid", seed=3, shape=2))
+    write_settings(second, SphereSettings(8, "infarct", "typical", seed=11))
+    assert like(first, [first, second], tiny_spec()) == SphereSettings(7, "nodule", "solid", 12)
+    assert like(second, [second], tiny_spec()) == SphereSettings(8, "nodule", "random", 12)  # a class the model has
+    assert like(None, [], None) == SphereSettings(seed=1)
+
+
 def test_stopping_removes_the_balls_and_nothing_else(bench, add):
     from LeFusionLib.scene import SphereModels
 

@@ -143,3 +143,18 @@ def test_every_bad_input_is_refused_with_its_name_and_a_remedy(bench):
         with pytest.raises(LeFusionError) as error:
             volume_from_node(node)
         assert words in str(error.value)
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("dtype", ["int16", "uint8", "float32", ">i2"])
+def test_a_volume_becomes_a_node_with_the_same_voxels_in_the_same_place(bench, grid, dtype):
+    from LeFusionLib import Volume
+    from LeFusionLib.scene import volume_from_node, volume_node
+
+    scan = volume_from_node(bench.scan(grid))
+    volume = Volume((scan.array % 120).astype(dtype), scan.ijk_to_ras, name="patient")
+    node = volume_node(bench.host, volume)
+    back = volume_from_node(node)
+    assert (back.array == volume.array).all() and back.array.dtype == np.dtype(dtype).newbyteorder("=")
+    assert np.allclose(back.ijk_to_ras, volume.ijk_to_ras, atol=1e-12) and node.GetDisplayNode() is not None
+    assert volume_node(bench.host, volume).GetName() == "patient_1"

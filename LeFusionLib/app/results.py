@@ -1,0 +1,209 @@
+"""What was made, in the scene and on the page: shown over the scan, compared with it, taken back lesion by lesion."""
+
+import asyncio
+from typing import Any
+
+from ..errors import LeFusionError
+from ..lesion_mask import LesionMask
+from ..scene import (
+    add_result,
+    difference_node,
+    lesion_segmentation_node,
+    remove_difference,
+    remove_result,
+)
+from ..scene.housekeeping import remove_node
+from ..scene.results import LESIONS
+from ..synthesis.compose import MadeLesion, put_together
+from ..synthesis.result import SynthesisResult
+
+NEW, MADE, CHANGED = "new", "made", "changed"
+DIFFERENCE_OPACITY = 0.7
+
+
+class Results:
+    """`result` is what `lefusion synthesize` would save for the same lesions; None before the first is made."""
+
+    def __init__(self, app: Any):
+        self.app, self.state = app, app.state
+        self.result: SynthesisResult | None = None
+        self.node: Any = None
+        self._parts: dict[str, tuple[str, MadeLesion]] = {}  # sphere's ID: what was asked, what was made
+        self._shape: tuple[str, str, Any] | None = None  # sphere's ID, what was asked, the outline's node
+        self._difference: Any = None
+        self.state.result, self.state.blend, self.state.difference, self.state.outline = {}, 100, False, True
+        self.state.shape_shown = False
+        app.on("blend", self.on_blend)
+        app.on("difference", self.on_difference)
+        app.on("outline", self.on_outline)
+        app.on("take_back", self.on_take_back)
+
+    def status(self, node: Any) -> str:
+        """Of a lesion: not made, in the result as it is set, or set otherwise since."""
+        part = self._parts.get(node.GetID())
+        if self._shape is not None and self._shape[0] == node.GetID() and self._shape[1] != self.app.work.key_of(node):
+            self.hide_shape()
+        if part is None:
+            return NEW
+        return MADE if part[0] == self.app.work.key_of(node) else CHANGED
+
+    async def take(self, parts: dict[Any, tuple[str, MadeLesion]]) -> None:
+        """These lesions are the result now: sphere's node, what was asked, what was made."""
+        before = self._parts
+        self._parts = {node.GetID(): part for node, part in parts.items() if node.GetScene() is not None}
+        try:
+            await self._rebuild()
+        except LeFusionError:
+            self._parts = before
+            raise
+        with self.state:
+            self.state.tab = "result"
+            self.app.hint(0)
+        self.app.tell(f"Done: {len(self._parts)} lesion{'s' if len(self._parts) > 1 else ''} in the scan.", "success")
+
+    def forget(self, node: Any) -> None:
+        """The lesion was removed from the list: its tissue goes, too."""
+        if self._parts.pop(node.GetID(), None) is not None:
+            self.app.task(self._rebuild())
+
+    def on_take_back(self, node_id: str) -> None:
+        """Undo one lesion: its voxels are the scan's again; its sphere stays where it is."""
+        if self.app.work.busy():
+            raise LeFusionError("A lesion is being made. Wait for it, or cancel it.")
+        if self._parts.pop(node_id, None) is not None:
+            self.app.task(self._rebuild())
+
+    def on_blend(self, percent: float) -> None:
+        """0 is the scan, 100 the result."""
+        self.state.blend = min(max(int(float(percent)), 0), 100)
+        self._show()
+
+    def on_difference(self, on: bool) -> None:
+        """Lay what has changed over the scan."""
+        self._drop_difference()
+        if on and self.node is not None:
+            self._difference = difference_node(self.app.host, self.node)
+            self.state.difference = True
+        self._show()
+
+    def on_outline(self, on: bool) -> None:
+        """The lesions' outlines in the slices."""
+        self.state.outline = bool(on)
+        self._show_outline()
+
+    def show_shape(self, node: Any, mask: LesionMask, key: str) -> None:
+        """The outline of a shape that has no tissue yet, until its sphere changes."""
+        self.hide_shape()
+        with self.state:
+            shape = lesion_segmentation_node(self.app.host, self.app.scan.node, [mask], "Shape preview")
+            shape.SetSaveWithScene(False)
+            for number in range(shape.GetSegmentation().GetNumberOfSegments()):
+                shape.GetSegmentation().GetNthSegment(number).SetColor(0.25, 0.85, 1.0)
+            _outline(shape, True, 3)
+            self._shape = (node.GetID(), key, shape)
+            self.state.shape_shown = True
+            self.app.tell(f"The shape is {mask.diameter_mm():.1f} mm across, {mask.voxels()} voxels.")
+
+    def hide_shape(self) -> None:
+        if self._shape is not None:
+            remove_node(self._shape[2])
+            self._shape, self.state.shape_shown = None, False
+
+    def clear(self) -> None:
+        """Another scan is opened."""
+        self._drop_difference()
+        self.hide_shape()
+        self._parts.clear()
+        self.app.work.forget()
+        self.app.saving.withdraw()
+        if self.node is not None:
+            remove_result(self.node)
+        self.node = self.result = None
+        self.state.result, self.state.tab = {}, "lesions"
+
+    async def _rebuild(self) -> None:
+        """Scene and page as `_parts` say."""
+        order = [node.GetID() for node in self.app.lesions.nodes if node.GetID() in self._parts]
+        parts, scan = [self._parts[node_id][1] for node_id in order], self.app.scan
+        result = await asyncio.to_thread(put_together, scan.volume, parts) if parts else None
+        with self.state:
+            self._drop_difference()
+            self.hide_shape()
+            before, self.node, self.result = self.node, None, result
+            self.app.saving.withdraw()
+            if result is not None:
+                masks = [part.mask_on(scan.volume) for part in parts]
+                made = add_result(self.app.host, scan.node, result.volume.array, masks, result.report)
+                self.node = made.volume_node
+                display, self.node_display = scan.node.GetDisplayNode(), self.node.GetDisplayNode()
+                self.node.SetAndObserveDisplayNodeID(display.GetID())  # one window for both
+                self.app.host.scene.RemoveNode(self.node_display)
+                made.segmentation_node.CreateClosedSurfaceRepresentation()
+                self.state.blend = 100
+            self._show()
+            if before is not None:
+                remove_result(before)
+            self.app.parameters.results = [self.node]
+            self.state.result = {} if result is None else _facts(result, parts)
+            self.state.tab = self.state.tab if result is not None else "lesions"
+            self._show_outline()
+            self.app.lesions.show()
+
+    def _show(self) -> None:
+        if self._difference is not None:
+            self.app.views.show(self.app.scan.node, self._difference, DIFFERENCE_OPACITY)
+        else:
+            self.app.views.show(self.app.scan.node, self.node, self.state.blend / 100)
+
+    def _show_outline(self) -> None:
+        if self.node is not None:
+            _outline(self.node.GetNodeReference(LESIONS), self.state.outline, 1)
+
+    def _drop_difference(self) -> None:
+        self.state.difference = False
+        if self._difference is not None:
+            node, self._difference = self._difference, None
+            self._show()
+            remove_difference(node)
+
+
+def _outline(segmentation: Any, on: bool, width: int) -> None:
+    """Outlines in the slices, nothing over the grey values inside."""
+    display = segmentation.GetDisplayNode()
+    display.SetVisibility2DFill(False)
+    display.SetVisibility2DOutline(bool(on))
+    display.SetSliceIntersectionThickness(width)
+
+
+def _facts(result: SynthesisResult, parts: list[MadeLesion]) -> dict[str, Any]:
+    """The certificate, and of each lesion what was asked and what was delivered."""
+    report = result.report
+    rows = []
+    for number, part in enumerate(parts, start=1):
+        for row in part.report["lesions"]:
+            texture = row.get("texture", {})
+            top = max([*texture.get("asked", [0.01]), *texture.get("delivered", [])])
+            rows.append(
+                {
+                    "number": number,
+                    "class": row["class"],
+                    "asked_mm": row["diameter_mm"]["asked"],
+                    "delivered_mm": round(row["diameter_mm"]["delivered"], 1),
+                    "mean": f"{row['mean']['value']:.0f} {row['mean']['unit']}",
+                    "texture": texture.get("name", ""),
+                    "asked": [round(weight / top, 4) for weight in texture.get("asked", [])],
+                    "delivered": [round(weight / top, 4) for weight in texture.get("delivered", [])],
+                    "distance": f"{texture['wasserstein']:.0f} {texture['unit']}" if texture else "",
+                    "seed": part.report["seed"],
+                }
+            )
+    return {
+        "lesions": rows,
+        "changed_outside": report["background"]["changed_voxels_outside_mask"],
+        "outside": report["background"]["voxels_outside_mask"],
+        "input": report["input"]["sha256"],
+        "output": report["output"]["sha256"],
+        "model": report["model"]["name"],
+        "device": report["device"],
+        "seconds": round(sum(report["seconds"].values()), 1),
+    }

@@ -1,0 +1,127 @@
+"""The scan: opened from a file or folder, or made up; and the grey values it is shown with."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import LeFusionError
+from ..io import read_volume
+from ..phantom import chest_ct
+from ..scene import volume_node
+from ..scene.housekeeping import remove_node
+from ..volume import Volume
+
+CT_WINDOWS = {"lung": (1500.0, -600.0), "mediastinum": (400.0, 40.0), "bone": (1800.0, 400.0)}  # width, level in HU
+AUTO = "auto"
+AIR = -500.0  # HU: below it there is something in every CT, and nothing in an MRI
+DEMO_SHAPE, DEMO_SPACING = (96, 160, 200), (3.0, 2.0, 2.0)
+
+
+class Scan:
+    """`volume` as it was read, `node` in the scene; both None before one is open. `app` gives `host`, `shelf`, ..."""
+
+    def __init__(self, app: Any):
+        self.app, self.state = app, app.state
+        self.volume: Volume | None = None
+        self.node: Any = None
+        self.state.scan = {"name": "", "facts": "", "ct": True}
+        self.state.opening, self.state.files, self.state.window, self.state.levelling = "", [], "lung", False
+        app.on("look", self.look)
+        app.on("open", self.open_named)
+        app.on("open_demo", self.open_demo)
+        app.on("window", self.set_window)
+        app.on("level_by_mouse", self.level_by_mouse)
+
+    def look(self) -> None:
+        """List the data folder anew."""
+        self.state.files = self.app.shelf.names()
+
+    def open_named(self, name: str) -> None:
+        """A scan of the data folder."""
+        self._start(str(name), lambda: self.app.shelf.path(str(name)))
+
+    def open_given(self, path: Path) -> None:
+        """What the command line named."""
+        self._start(path.name, lambda: path)
+
+    def open_demo(self) -> None:
+        """The made-up chest CT."""
+        self._start("a made-up chest CT", None)
+
+    def _start(self, name: str, find: Any) -> None:
+        if self.app.work.busy():
+            raise LeFusionError("A lesion is being made. Wait for it, or cancel it, before another scan is opened.")
+        if self.state.opening:
+            return
+        path = None if find is None else find()
+        self.state.opening = name
+        self.app.task(self._open(path))
+
+    async def _open(self, path: Path | None) -> None:
+        try:
+            volume = await asyncio.to_thread(_read, path, self.app.options.max_voxels)
+            self._take(volume)
+        except LeFusionError as error:
+            self.app.tell(str(error), "error")
+        except MemoryError:
+            self.app.tell(
+                "There is too little free memory to open this scan. Crop it, or close other programs.", "error"
+            )
+        finally:
+            with self.state:
+                self.state.opening = ""
+
+    def _take(self, volume: Volume) -> None:
+        """This volume instead of the one before."""
+        with self.state:
+            self.app.results.clear()
+            self.app.lesions.clear()
+            before, self.node, self.volume = self.node, volume_node(self.app.host, volume), volume
+            self.app.parameters.volume = self.node
+            ct = bool(volume.array.min() < AIR)
+            spacing = " × ".join(f"{mm:.3g}" for mm in volume.spacing_mm[::-1])
+            size = " × ".join(str(n) for n in volume.shape[::-1])
+            self.state.scan = {"name": volume.name, "facts": f"{size} voxels of {spacing} mm", "ct": ct}
+            self.set_window("lung" if ct else AUTO)
+            self.app.views.show(self.node)
+            self.app.views.fit()
+            if before is not None:
+                remove_node(before)
+            self.app.tell("")
+            self.app.lesions.add()
+
+    def set_window(self, name: str) -> None:
+        """Show the grey values of a CT window, or between the percentiles 1 and 99."""
+        if self.node is None or self.volume is None:
+            return
+        if name in CT_WINDOWS:
+            width, level = CT_WINDOWS[name]
+        else:
+            sample = self.volume.array[::2, ::2, ::2]
+            low, high = np.percentile(sample, [1, 99])
+            width, level = max(float(high - low), 1e-6), float(high + low) / 2
+        self.state.window = name
+        for node in filter(None, (self.node, self.app.results.node)):
+            display = node.GetScalarVolumeDisplayNode()
+            display.SetAutoWindowLevel(False)
+            display.SetWindowLevel(width, level)
+
+    def level_by_mouse(self, on: bool) -> None:
+        """Left drag in a slice changes window and level, or moves nothing, as in Slicer."""
+        self.state.levelling = bool(on)
+        node = self.app.slicer.markups_logic.interaction_node
+        node.SetCurrentInteractionMode(node.AdjustWindowLevel if on else node.ViewTransform)
+
+
+def _read(path: Path | None, max_voxels: int) -> Volume:
+    if path is None:
+        return chest_ct(0, DEMO_SHAPE, DEMO_SPACING)
+    volume = read_volume(path)
+    if volume.array.size > max_voxels:
+        raise LeFusionError(
+            f"'{volume.name}' has {volume.array.size / 1e6:.0f} million voxels; this app opens {max_voxels / 1e6:.0f} "
+            "million at most. Crop the scan, or use `lefusion synthesize`."
+        )
+    return volume

@@ -1,0 +1,237 @@
+"""Make, preview, cancel: jobs for the worker process, one lesion each, and how they end.
+
+Nothing here waits in a handler of the page: whatever a page asks for next, Cancel first of all, would wait with it.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ..errors import Cancelled, LeFusionError
+from ..progress import TimeLeft
+from ..scene import SceneJob, check_lesions, control_sphere_of, prepare, request_of
+from ..scene.spheres import grid_of
+from ..synthesis.compose import MadeLesion
+from ..worker_client import Job, WorkerClient, WorkerError
+from .turn import Turn
+
+KEPT = 100  # lesions made before that need not be made again
+AIR_HU = -970.0  # the mean inside a sphere that lies beside the patient; emphysema stays above
+HELP = {  # kind of failure: what the page's button does, and says
+    "out_of_memory": ("use_cpu", "Use the processor instead"),
+    "missing_weights": ("", ""),
+}
+
+
+class Work:
+    """One job at a time. `app` gives `parameters`, `lesions`, `results`, ..."""
+
+    def __init__(self, app: Any):
+        self.app, self.state = app, app.state
+        self.client = WorkerClient()
+        self._thread = ThreadPoolExecutor(1, "worker client")  # the client is used from one thread
+        self._task: asyncio.Task[None] | None = None
+        self._stop = ""  # why the running job shall end
+        self._made: dict[str, MadeLesion] = {}  # by all that was asked
+        self.state.busy, self.state.progress, self.state.progress_text, self.state.reason = "", 0, "", ""
+        self.state.lung, self.state.todo = False, 0
+        app.on("make", self.make)
+        app.on("remake", self.remake)
+        app.on("preview", self.preview)
+        app.on("another_shape", self.another_shape)
+        app.on("cancel", lambda: self.stop("Cancelled; nothing was changed."))
+        app.on("use_cpu", self.use_cpu)
+        app.on("stay_in_lung", self.stay_in_lung)
+
+    def busy(self) -> bool:
+        return self._task is not None
+
+    def show(self) -> None:
+        """Why Make cannot be pressed; empty where it can."""
+        self.state.reason = "" if self.busy() else self.reason()
+        self.state.todo = sum(row["status"] != "made" for row in self.state.lesions)
+        self.state.lung = self.app.parameters.built_in_boundary == "lung"
+
+    def reason(self, nodes: Any = None) -> str:
+        """What stands in the way of making these lesions, by default all."""
+        app = self.app
+        nodes = app.lesions.nodes if nodes is None else nodes
+        card = app.model.card()
+        if card is None:
+            return str(app.model.error)
+        if app.scan.node is None:
+            return "No scan is open."
+        try:
+            check_lesions(app.scan.node, nodes, card.spec, app.model.mask_spec())
+            for number, node in enumerate(nodes, start=1):
+                self._check_air(number, node)
+        except LeFusionError as error:
+            return str(error)
+        return ""
+
+    def make(self) -> None:
+        """Every lesion that is new or was changed; the others stay as they are."""
+        nodes = self.app.lesions.nodes
+        self._begin("make", nodes, self._make(nodes))
+
+    def remake(self, node_id: str) -> None:
+        """One lesion with another seed."""
+        self.app.lesions.on_pick(node_id)
+        self.app.lesions.on_seed()
+        self.make()
+
+    def preview(self) -> None:
+        """The shape of the selected lesion alone; quick, and it is the shape that Make will fill."""
+        node = self.app.lesions.selected
+        if node is not None:
+            self._begin("preview", [node], self._preview(node))
+
+    def another_shape(self) -> None:
+        """The next shape of the same seed."""
+        node = self.app.lesions.selected
+        if node is not None and not self.busy():
+            row = next(row for row in self.state.lesions if row["id"] == node.GetID())
+            self.app.lesions.change(shape=row["shape"] + 1)
+            self.preview()
+
+    def stop(self, reason: str) -> None:
+        """Ask for the end of what runs; `reason` is said when it has come."""
+        if self.busy() and not self._stop:
+            self._stop = reason
+            self.state.progress_text = "Stopping..."
+
+    def use_cpu(self) -> None:
+        self.app.parameters.device = "cpu"
+        self.app.tell("The next lesions are made on the processor; that is slower.")
+
+    def stay_in_lung(self, on: bool) -> None:
+        """Keep shapes inside the lungs, as the library finds them in a CT."""
+        self.app.parameters.built_in_boundary = "lung" if on else ""
+        self.app.lesions.changed()
+
+    def key_of(self, node: Any) -> str:
+        """All that decides what this lesion becomes; "" where it is not placed."""
+        try:
+            return json.dumps([self.app.scan.node.GetID(), self._request(node).to_dict()], sort_keys=True)
+        except LeFusionError:
+            return ""
+
+    def close(self) -> None:
+        """End the worker process."""
+        self._stop = self._stop or "Stopped."
+        self._thread.submit(self.client.close)
+
+    def forget(self) -> None:
+        """Another scan: nothing made before belongs to it."""
+        self._made.clear()
+
+    def _begin(self, what: str, nodes: Any, work: Awaitable[None]) -> None:
+        reason = "Something is being made already." if self.busy() else self.reason(nodes)
+        if reason:
+            work.close()  # type: ignore[attr-defined]  # a coroutine that shall not run
+            raise LeFusionError(reason)
+        self.app.lesions.stop_placing()
+        self.state.busy, self.state.progress, self._stop = what, 0, ""
+        self.state.progress_text = "Starting the computing process and loading the model..."
+        self.app.tell("")
+        self._task = self.app.task(self._run(work))
+
+    async def _run(self, work: Awaitable[None]) -> None:
+        """One end for everything that can end."""
+        try:
+            await work
+        except Cancelled:
+            self.app.tell(self._stop or "Stopped; nothing was changed.")
+        except LeFusionError as error:
+            self.app.tell(str(error), "error", *HELP.get(getattr(error, "kind", ""), ("", "")))
+        finally:
+            with self.state:
+                self._task = None
+                self.state.busy, self.state.progress_text = "", ""
+                self.app.lesions.show()
+
+    async def _make(self, nodes: list[Any]) -> None:
+        keys = {node: self.key_of(node) for node in nodes}
+        missing = [node for node in nodes if keys[node] not in self._made]
+        for number, node in enumerate(missing, start=1):
+            what = "" if len(missing) == 1 else f"Lesion {number} of {len(missing)}. "
+            result = await self._do("synthesize", node, what, (number - 1) / len(missing), 1 / len(missing))
+            self._made[keys[node]] = await asyncio.to_thread(MadeLesion.of, result)
+        while len(self._made) > KEPT:
+            del self._made[next(key for key in self._made if key not in keys.values())]
+        await self.app.results.take({node: (keys[node], self._made[keys[node]]) for node in nodes})
+
+    async def _preview(self, node: Any) -> None:
+        key = self.key_of(node)
+        (mask,) = await self._do("draw_mask", node, "", 0.0, 1.0)
+        if self.key_of(node) == key:
+            self.app.results.show_shape(node, mask, key)
+
+    async def _do(self, job_name: str, node: Any, what: str, start: float, share: float) -> Any:
+        """One job of the worker for one lesion: its result, or its error."""
+        job: SceneJob = prepare(self.app.scan.node, self._request(node), None, self.app.scan.volume)
+        left = TimeLeft()
+
+        def progress(step: int, total: int, message: str) -> None:
+            seconds = left.seconds(step, total, message)
+            said = f"{what}{message[:1].upper()}{message[1:]}: step {step} of {total}"
+            with self.state:
+                self.state.progress = round(100 * (start + share * step / max(total, 1)))
+                if not self._stop:
+                    self.state.progress_text = said + ("" if seconds is None else f", about {seconds:.0f} s left")
+
+        async with Turn(self._wait_for_turn, lambda: bool(self._stop)):
+            return await self._answer(Job(job_name, job.volume, job.request, job.boundary), progress)
+
+    async def _answer(self, job: Job, progress: Callable[[int, int, str], None]) -> Any:
+        if self._stop:
+            raise Cancelled(self._stop)
+        handle = await self._call(self.client.submit, job)
+        while not handle.finished:
+            for event in await self._call(self.client.poll, 0.05):
+                if event.handle is handle and event.name == "progress":
+                    progress(event.step, event.total, event.message)
+            if self._stop:
+                await self._call(self.client.cancel, handle)
+        if handle.error is not None:
+            raise handle.error
+        return handle.result
+
+    async def _call(self, function: Callable[..., Any], *args: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
+
+    def _wait_for_turn(self) -> None:
+        with self.state:
+            self.state.progress_text = "Waiting: another session on this computer is computing..."
+
+    def _request(self, node: Any) -> Any:
+        """For this lesion alone."""
+        whole = request_of(_Only(self.app.parameters, node))  # type: ignore[arg-type]
+        return replace(whole, sampler=self.app.options.sampler)
+
+    def _check_air(self, number: int, node: Any) -> None:
+        """A sphere beside the patient is a slip of the hand, in a CT where air can be told."""
+        scan = self.app.scan
+        if not self.state.scan["ct"]:
+            return
+        mask = control_sphere_of(node, scan.node).mask_on(grid_of(scan.node))
+        if mask.any() and float(np.mean(scan.volume.array[mask])) < AIR_HU:
+            raise LeFusionError(f"Lesion {number} lies in the air outside the body. Drag it into tissue.")
+
+
+class _Only:
+    """The parameters with one sphere."""
+
+    def __init__(self, parameters: Any, node: Any):
+        self._parameters, self.spheres = parameters, [node]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._parameters, name)
+
+
+__all__ = ["Work", "WorkerError"]
