@@ -55,9 +55,11 @@ SLICER_CORES := 5.11.0.6 5.13.31053.0
 SCENE_NEEDS := PySide6-Essentials==6.12.0 scipy SimpleITK nibabel pynrrd pydicom safetensors pytest pytest-timeout \
 	hypothesis filelock typing_extensions setuptools sympy networkx jinja2 fsspec
 
+SCENE_TESTS :=  # which of them, as for pytest; all
+
 test-scene: export OMP_NUM_THREADS ?= 1
 test-scene: $(SLICER_CORES:%=.venv-scene-%/.ready)
-	@for version in $(SLICER_CORES); do .venv-scene-$$version/bin/python -m pytest Testing/scene Testing/gui || exit 1; done
+	@for version in $(SLICER_CORES); do .venv-scene-$$version/bin/python -m pytest Testing/scene Testing/gui $(SCENE_TESTS) || exit 1; done
 
 .venv-scene-%/.ready:
 	$(PYTHON) -m venv --clear $(@D)
