@@ -132,6 +132,8 @@ class Desk:
     def set_number(self, selector, value):
         self.page.fill(selector, str(value))
         self.page.keyboard.press("Enter")
+        heard = f"window.trame.state.get('lesion')['{selector[1:]}'] == {value}"
+        self.wait(lambda: self.page.evaluate(heard), f"{selector} is {value}")
 
     def make(self):
         """Press Make and wait for the end."""
