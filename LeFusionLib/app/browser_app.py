@@ -53,7 +53,7 @@ class BrowserApp:
         self.state.trame__title = "LeFusion"
         self.state.version, self.state.message, self.state.hint, self.state.tab = __version__, {}, 1, "lesions"
         self.state.card = self._card()
-        self.doors = Doors(options.token, options.local, self._all_windows_gone)
+        self.doors = Doors(options.token, options.local, self._touch, self._all_windows_gone)
         self.shelf = Shelf(options.data)
         self.views, self.scan = Views(self), Scan(self)
         self.results, self.work, self.saving = Results(self), Work(self), Saving(self)
@@ -63,7 +63,7 @@ class BrowserApp:
         self.on("touch", self._touch)
         self.on("hint", self.hint)
         self.on("dismiss", lambda: self.tell(""))
-        self.on("tab", self._tab)
+        self.on("tab", self.show_tab)
         self._build_page()
         self.server.controller.on_server_bind.add(self.doors.bind)
         self.server.controller.on_server_ready.add(self._ready)
@@ -164,9 +164,10 @@ class BrowserApp:
         """The next of the first-use hints; 0 is none."""
         self.state.hint = number if 0 < int(number) <= HINTS else 0
 
-    def _tab(self, name: str) -> None:
-        """Setting lesions up, or their result."""
+    def show_tab(self, name: str) -> None:
+        """Setting lesions up, with their spheres in the views; or their result, with nothing over it."""
         self.state.tab = "result" if name == "result" and self.state.result else "lesions"
+        self.lesions.show_spheres(self.state.tab == "lesions")
 
     def _card(self) -> dict[str, Any]:
         card = self.model.card()

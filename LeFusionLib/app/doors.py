@@ -19,7 +19,7 @@ HEADERS = {  # nothing is fetched from elsewhere, and nobody may put the page in
     "Content-Security-Policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self' "
     "ws: wss:; frame-ancestors 'none'; form-action 'self'; base-uri 'self'",
     "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
+    "Referrer-Policy": "same-origin",  # without one, our own forms would come from nowhere
     "Cache-Control": "no-store",
 }
 PAGE = """<!doctype html><html lang="en"><meta charset="utf-8"><title>LeFusion</title>
@@ -35,11 +35,12 @@ setInterval(async () => { if ((await (await fetch("alive")).json()).free) locati
 class Doors:
     """What lies between the network and the app.
 
-    `token`: None asks for none, which is for this computer alone. `on_empty()` is called when the last window is gone.
+    `token`: None asks for none, which is for this computer alone. `on_enter()` is called for every new window,
+    `on_empty()` when the last one is gone.
     """
 
-    def __init__(self, token: str | None, local: bool, on_empty: Callable[[], None] = lambda: None):
-        self.token, self.local, self.on_empty = token, local, on_empty
+    def __init__(self, token: str | None, local: bool, on_enter: Callable[[], None], on_empty: Callable[[], None]):
+        self.token, self.local, self.on_enter, self.on_empty = token, local, on_enter, on_empty
         self.boot, self.owner = secrets.token_hex(4), ""
         self.closed = False  # an idle session has ended; a new window opens it again
         self.files: dict[str, Path] = {}
@@ -105,6 +106,7 @@ class Doors:
             if request.headers.get("Upgrade", "").lower() != "websocket":
                 return web.Response(status=400, text="This address is for the page's socket.")
             self._sockets[id(request)] = request
+            self.on_enter()
             try:
                 return await handler(request)
             finally:

@@ -68,6 +68,8 @@ class Hand:
         """The sphere whose circle in this slice holds the point; of several the one with the nearest centre."""
         found = []
         for node in self.lesions.nodes:
+            if not node.GetDisplayVisibility():
+                continue
             try:
                 distance = float(np.linalg.norm(point - center_world(node)))
             except LeFusionError:  # not placed yet

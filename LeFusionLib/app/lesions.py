@@ -58,6 +58,7 @@ class Lesions:
         """A new lesion like the selected one, with a seed of its own; the next click in a view places it."""
         if self.app.scan.node is None:
             raise LeFusionError("Open a scan first.")
+        self.app.show_tab("lesions")
         waiting = [node for node in self.nodes if not node.GetNumberOfDefinedControlPoints()]
         if waiting:
             self.select(waiting[0])
@@ -95,6 +96,11 @@ class Lesions:
         """The selected sphere so much larger."""
         if self.selected is not None:
             self.on_diameter(round(read_settings(self.selected).diameter_mm * factor, 1))
+
+    def show_spheres(self, on: bool) -> None:
+        """Points and balls in the views, or not."""
+        for node in self.nodes:
+            node.SetDisplayVisibility(on)
 
     def placing(self) -> bool:
         """Does the next click place a point?"""

@@ -57,7 +57,7 @@ class Results:
             self._parts = before
             raise
         with self.state:
-            self.state.tab = "result"
+            self.app.show_tab("result")
             self.app.hint(0)
         self.app.tell(f"Done: {len(self._parts)} lesion{'s' if len(self._parts) > 1 else ''} in the scan.", "success")
 
@@ -119,7 +119,8 @@ class Results:
         if self.node is not None:
             remove_result(self.node)
         self.node = self.result = None
-        self.state.result, self.state.tab = {}, "lesions"
+        self.state.result = {}
+        self.app.show_tab("lesions")
 
     async def _rebuild(self) -> None:
         """Scene and page as `_parts` say."""
@@ -145,7 +146,7 @@ class Results:
                 remove_result(before)
             self.app.parameters.results = [self.node]
             self.state.result = {} if result is None else _facts(result, parts)
-            self.state.tab = self.state.tab if result is not None else "lesions"
+            self.app.show_tab(self.state.tab)
             self._show_outline()
             self.app.lesions.show()
 

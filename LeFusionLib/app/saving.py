@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LeFusionError
-from ..io import output_suffix
+from ..io import output_suffix, written_together
 from ..io.files import NO_ROOM
 from ..synthesis.result import SynthesisResult, output_paths
 
@@ -69,14 +69,10 @@ class Saving:
 
     def _save_scene(self, path: Path) -> Path:
         """On the loop's thread, since the scene is touched."""
-        aside = Path(tempfile.mkdtemp(prefix=".lefusion-", dir=path.parent))
-        try:
-            whole = aside / path.name
+        with written_together([path]) as (whole,):
             if not self.app.host.scene.WriteToMRB(str(whole)) or not whole.is_file():
                 raise LeFusionError("The scene could not be written. Free some space, or choose another folder.")
-            return whole.rename(path)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
+        return path
 
     def _downloads(self) -> Path:
         if self._folder is None:

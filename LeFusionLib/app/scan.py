@@ -16,7 +16,6 @@ from ..volume import Volume
 CT_WINDOWS = {"lung": (1500.0, -600.0), "mediastinum": (400.0, 40.0), "bone": (1800.0, 400.0)}  # width, level in HU
 AUTO = "auto"
 AIR = -500.0  # HU: below it there is something in every CT, and nothing in an MRI
-DEMO_SHAPE, DEMO_SPACING = (96, 160, 200), (3.0, 2.0, 2.0)
 
 
 class Scan:
@@ -26,7 +25,7 @@ class Scan:
         self.app, self.state = app, app.state
         self.volume: Volume | None = None
         self.node: Any = None
-        self.state.scan = {"name": "", "facts": "", "ct": True}
+        self.state.scan = {"name": "", "facts": "", "ct": True, "number": 0}
         self.state.opening, self.state.files, self.state.window, self.state.levelling = "", [], "lung", False
         app.on("look", self.look)
         app.on("open", self.open_named)
@@ -83,7 +82,9 @@ class Scan:
             ct = bool(volume.array.min() < AIR)
             spacing = " × ".join(f"{mm:.3g}" for mm in volume.spacing_mm[::-1])
             size = " × ".join(str(n) for n in volume.shape[::-1])
-            self.state.scan = {"name": volume.name, "facts": f"{size} voxels of {spacing} mm", "ct": ct}
+            facts = f"{size} voxels of {spacing} mm"
+            number = self.state.scan["number"] + 1
+            self.state.scan = {"name": volume.name, "facts": facts, "ct": ct, "number": number}
             self.set_window("lung" if ct else AUTO)
             self.app.views.show(self.node)
             self.app.views.fit()
@@ -117,7 +118,7 @@ class Scan:
 
 def _read(path: Path | None, max_voxels: int) -> Volume:
     if path is None:
-        return chest_ct(0, DEMO_SHAPE, DEMO_SPACING)
+        return chest_ct()
     volume = read_volume(path)
     if volume.array.size > max_voxels:
         raise LeFusionError(

@@ -1,10 +1,12 @@
 """The four views: three slices and 3D, and which volumes they show."""
 
+from functools import partial
 from typing import Any
 
 from trame_client.ui.html import DivLayout
-from trame_slicer.rca_view import register_rca_factories
-from trame_slicer.views import ViewLayoutDefinition
+from trame_slicer.rca_view.rca_view_factory import RemoteViewFactory
+from trame_slicer.views import SliceView, ThreeDView, ViewLayoutDefinition, ViewType
+from trame_slicer.views.render_scheduler import NoScheduleRendering
 
 VIEWS = {  # name on the page: how trame-slicer makes it
     "Axial": ViewLayoutDefinition.axial_view("Axial"),
@@ -24,15 +26,17 @@ class Views:
     def __init__(self, app: Any):
         self.app, self.state = app, app.state
         manager = app.slicer.view_manager
-        register_rca_factories(
-            manager,
-            app.server,
-            slice_view_ui_f=_nothing_over_it,
-            three_d_view_ui_f=_nothing_over_it,
-            target_fps=FRAMES_PER_S,
-            blur_fps=FRAMES_ELSEWHERE,
-            interactive_quality=STILL_ALIKE,
-        )
+        for kind, view_type in ((SliceView, ViewType.SLICE_VIEW), (ThreeDView, ViewType.THREE_D_VIEW)):
+            # Nothing is drawn before the page asks: the first picture of each view takes a second without a GPU.
+            factory = RemoteViewFactory(
+                app.server,
+                partial(kind, scheduled_render_strategy=NoScheduleRendering()),
+                view_type,
+                target_fps=FRAMES_PER_S,
+                blur_fps=FRAMES_ELSEWHERE,
+                interactive_quality=STILL_ALIKE,
+            )
+            manager.register_factory(factory)
         self.views: dict[str, Any] = {}
         for name, definition in VIEWS.items():
             view = self.views[name] = manager.create_view(definition)
@@ -90,10 +94,6 @@ class Views:
         if self.state[f"offset_{name}"] != told:
             self.state[f"offset_{name}"] = told
             self.app.soon(lambda: None)  # the page hears of it also where no control asked
-
-
-def _nothing_over_it(*_: Any) -> None:
-    """Our page has its own controls beside the views."""
 
 
 __all__ = ["SLICES", "VIEWS", "DivLayout", "Views"]

@@ -2,7 +2,7 @@
 
 import datetime
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,10 +11,12 @@ from ..errors import LeFusionError
 from ..intensity import IntensityWindow
 from ..lesion_mask import LesionMask
 from ..models.sampler_spec import SamplerSpec
-from ..models.zoo import Model
 from ..texture import TextureHistogram
 from ..volume import Volume
 from .lesions import PlannedLesion
+
+if TYPE_CHECKING:  # it brings torch, which a program that only puts lesions together does not need
+    from ..models.zoo import Model
 
 
 def make_report(
@@ -23,7 +25,7 @@ def make_report(
     lesion_mask: LesionMask,
     lesions: Sequence[PlannedLesion],
     window: IntensityWindow,
-    model: Model,
+    model: "Model",
     sampler: SamplerSpec,
     network_evaluations: int,
     seed: int | Sequence[int],

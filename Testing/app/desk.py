@@ -76,16 +76,14 @@ class Desk:
     def open(self, scan):
         """A scan of the data folder, or "" for the made-up one; with all lesions of before gone."""
         self.page.wait_for_selector("#demo:enabled")
+        before = int(self.page.get_attribute(".scan-name", "data-number"))
         if scan:
             self.page.select_option("#file", "")
             self.page.select_option("#file", scan)
         else:
             self.page.click("#demo")
-        name = re.sub(r"\..*", "", scan) or "phantom"
         self.page.wait_for_function(
-            f"document.querySelector('.scan-name').innerText.startsWith('{name}')"
-            " && !document.querySelector('#opening') && document.querySelector('#add.on')"
-            " && document.querySelectorAll('.lesions li').length === 1"
+            f"document.querySelector('.scan-name').dataset.number > {before} && document.querySelector('#add.on')"
         )
 
     def spot(self, view="Axial", across=0.5, down=0.5):
@@ -134,6 +132,8 @@ class Desk:
     def set_number(self, selector, value):
         self.page.fill(selector, str(value))
         self.page.keyboard.press("Enter")
+        heard = f"window.trame.state.get('lesion')['{selector[1:]}'] == {value}"
+        self.wait(lambda: self.page.evaluate(heard), f"{selector} is {value}")
 
     def make(self):
         """Press Make and wait for the end."""

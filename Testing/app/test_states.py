@@ -188,10 +188,10 @@ def test_a_full_disk_is_told_and_nothing_half_written_stays(desk, serve):
 
 
 def test_an_idle_session_ends_with_its_worker_and_can_be_gone_on_with(desk, serve):
-    with serve("--idle", "0.2", *SLOW) as server:
+    with serve("--idle", "0.5", *SLOW) as server:
         person = desk(server)
         person.place()
-        person.page.wait_for_selector("#lefusion-veil", timeout=60_000)
+        person.page.wait_for_selector("#lefusion-veil", timeout=90_000)
         assert "nobody used it" in person.page.inner_text("#lefusion-veil")
         assert server.children() == []
         person.page.click("#lefusion-veil button")
