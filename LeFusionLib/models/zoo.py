@@ -14,6 +14,7 @@ from .card import default_model as default_model
 from .card import mask_model_for as mask_model_for
 from .checkpoint import file_sha256, load_denoiser
 from .denoiser import Denoiser
+from .fast import fast
 from .released import ReleasedDenoiser, load_released_checkpoint
 from .sampler_spec import SamplerSpec
 from .spec import ModelSpec
@@ -68,7 +69,8 @@ def load_model(model: str | Path, device: str = "auto") -> Model:
 
 
 def _on(device: torch.device, card: ModelCard, denoiser: Denoiser, schedule: DiffusionSchedule) -> Model:
-    return Model(card, denoiser.to(device).eval().requires_grad_(False), schedule, device)
+    denoiser.to(device).eval().requires_grad_(False)
+    return Model(card, fast(denoiser) if device.type == "cpu" else denoiser, schedule, device)
 
 
 def _published(path: Path) -> tuple[ModelCard, ReleasedDenoiser, DiffusionSchedule]:
