@@ -3,8 +3,11 @@
 import argparse
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import LeFusionLib as lf
 
@@ -117,10 +120,76 @@ def evaluate_ratings(options: argparse.Namespace) -> None:
     reporter_of(options).say(json.dumps(summary, indent=1), summary=summary)
 
 
+def evaluate_sampler(options: argparse.Namespace) -> None:
+    """Faster settings of the sampler against the slow one, on held-out lesions and in normal tissue."""
+    from .evaluation.sampler_gate import as_markdown, sampler_gate
+    from .evaluation.texture_control import write_tables
+    from .io import atomic_write, check_output
+    from .models.sampler_spec import SamplerSpec
+
+    stem = Path(options.output)
+    wanted = [stem.with_suffix(suffix) for suffix in (".csv", ".json", ".md")]
+    check_output(wanted, [], options.overwrite)
+    model = load_model(options)
+    asked = sampler_of(options)
+    slow = model.card.sampler_for(asked if asked.method else replace(asked, method="paper"))
+    settings = [(text, model.card.sampler_for(SamplerSpec.parse(text))) for text in options.settings]
+    scenes = [*_held_out_scenes(model, options), *_normal_scenes(model, options)]
+    rows = sampler_gate(model, scenes, (f"slow ({slow.method})", slow), settings, seed=options.seed)
+    about = f"`{model.spec.name}`, {len(scenes)} lesions, slow sampler {slow.method} with {slow.num_steps} steps."
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    write_tables(rows, {"about": about, "passes": {row.setting: row.passes for row in rows[1:]}}, stem)
+    with atomic_write(wanted[2]) as temporary:
+        Path(temporary).write_text(as_markdown(rows, about))
+    reporter_of(options).say(as_markdown(rows, about), passes={row.setting: row.passes for row in rows[1:]})
+
+
+def _held_out_scenes(model: Any, options: argparse.Namespace) -> list[Any]:
+    """Lesions that the model never saw, to be made again with their own texture."""
+    from .evaluation.sampler_gate import Scene
+    from .training.augment import smallest_shape
+    from .training.cases import read_cases
+    from .training.train import patient_hash
+
+    spec, held_out = model.spec, model.card.training.get("held_out_patients_sha256", ())
+    cases = [case for case in read_cases(options.data, spec) if patient_hash(case.patient) in held_out]
+    cases = [case for case in cases if smallest_shape(case, spec.patch_shapes, spec.margin_mm) is not None]
+    if not cases:
+        raise LeFusionError("None of these patients was held out of the model's training; nothing can be compared.")
+    scenes = []
+    for index in np.random.default_rng(options.seed).permutation(len(cases))[: options.sites]:
+        case = cases[index]
+        ijk_to_ras = np.diag([*case.spacing_mm[::-1], 1.0])
+        textures = {
+            name: lf.TextureHistogram.of(case.image[mask])
+            for name, mask in zip(spec.classes, case.mask, strict=True)
+            if mask.any()
+        }
+        volume = lf.Volume(case.window.restore(case.image), ijk_to_ras, case.key)
+        scenes.append(Scene(case.key, volume, lf.LesionMask(case.mask, ijk_to_ras, spec.classes), textures))
+    return scenes
+
+
+def _normal_scenes(model: Any, options: argparse.Namespace) -> list[Any]:
+    """Each texture in turn in the normal tissue of scans, where the folder has any."""
+    from .evaluation.sampler_gate import Scene
+    from .evaluation.texture_control import normal_sites, read_scans
+
+    name = model.spec.classes[0]
+    presets, rng = list(model.textures[name]), np.random.default_rng(options.seed)
+    scenes: list[Any] = []
+    for scan, volume, tissue in read_scans(options.data, needed=False):
+        for sphere in normal_sites(volume, tissue, max(1, options.sites // 5), (6.0, 16.0), rng):
+            lesion = lf.draw_lesion_mask(volume, sphere, seed=len(scenes), lesion_class=name)
+            scenes.append(Scene(scan, volume, lesion, presets[len(scenes) % len(presets)]))
+    return scenes
+
+
 EVALUATIONS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "texture": evaluate_texture,
     "groups": evaluate_groups,
     "shapes": evaluate_shapes,
     "spheres": evaluate_spheres,
     "ratings": evaluate_ratings,
+    "sampler": evaluate_sampler,
 }

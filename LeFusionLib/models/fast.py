@@ -1,9 +1,9 @@
 """The same network, evaluated faster on a processor: for inference only.
 
-What costs time in the plain network on a processor is less arithmetic than memory: every step writes a large tensor that
-the next one reads again. Here a volume is a list of slabs, some slices each, small enough that the allocator reuses them;
-norm, scale and shift, SiLU and sums are done in place; attention takes blocks of pixels that stay in the cache; and what
-does not depend on the image is multiplied into the weights once:
+What costs time in the plain network on a processor is less arithmetic than memory: every step writes a large tensor
+that the next one reads again. Here a volume is a list of slabs, some slices each, small enough that the allocator
+reuses them; norm, scale and shift, SiLU and sums are done in place; attention takes blocks of pixels that stay in the
+cache; and what does not depend on the image is multiplied into the weights once:
 
 - the norms' gains, the scale of the queries and each slice's rotary embedding into the projections along depth;
 - the values and the output of linear attention around its (head_dim, head_dim) summary: neither exists per pixel;
@@ -156,13 +156,15 @@ class DepthWeights:
                 torch.bmm(scores[:n], v, out=mixed[:n])
                 rows = mixed[:n].flatten(0, 1)
                 made = torch.mm(rows, self.out[head]) if made is None else made.addmm_(rows, self.out[head])
-            for part, add in zip(there, made.view(n, slices, channels).split([len(p) for p in there], dim=1), strict=True):
+            for part, add in zip(
+                there, made.view(n, slices, channels).split([len(p) for p in there], dim=1), strict=True
+            ):
                 part += add.transpose(0, 1)
 
 
 class LinearWeights:
-    """A `LinearSliceAttention` around its summary: keys meet the pixels themselves, and values and output are applied to
-    what is left, a matrix (heads * head_dim, C) per slice."""
+    """A `LinearSliceAttention` around its summary: keys meet the pixels themselves, and values and output are applied
+    to what is left, a matrix (heads * head_dim, C) per slice."""
 
     def __init__(self, attention: LinearSliceAttention):
         self.heads, self.head_dim = attention.heads, attention.head_dim

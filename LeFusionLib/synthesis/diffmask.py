@@ -54,7 +54,7 @@ def mask_drawer(
         raise unknown_name(f"lesion class in mask model '{spec.name}'", str(lesion_class), spec.classes)
     drawn = {} if lesion_class is None else {name: name == lesion_class for name in mask.optional}
     keep = [index for index, name in enumerate(spec.classes) if lesion_class in (None, name)]
-    chosen = (sampler or SamplerSpec()).filled_from(model.card.sampler)
+    chosen = model.card.sampler_for(sampler)
     watch = Watch(0, "drawing the shape", progress, cancel)
 
     def shape(sphere: ControlSphere, rng: np.random.Generator) -> Shape | None:

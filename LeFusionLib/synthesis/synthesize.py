@@ -44,7 +44,7 @@ def synthesize(
         raise LeFusionError(
             f"'{model.spec.name}' draws lesion shapes; choose a model that makes tissue (`lefusion models`)."
         )
-    sampler = (sampler or SamplerSpec()).filled_from(model.card.sampler)
+    sampler = model.card.sampler_for(sampler)
     window = window_for(model.spec.intensity, volume.array)
     clock.lap("model")
     masks = [lesion] if isinstance(lesion, LesionMask) else list(lesion)

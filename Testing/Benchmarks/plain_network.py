@@ -1,15 +1,15 @@
 """The baseline of the benchmarks: the published network as one writes it down from the paper, nothing made faster.
 
-Tensors are (B, C, F, H, W); convolutions in a slice are 3D convolutions with kernels (1, k, k); norms, scale and shift and
-activations are steps of their own; what the attention along depth knows of positions is made anew at every call. It takes
-its weights from a `UNet3D` and is the same function.
+Tensors are (B, C, F, H, W); convolutions in a slice are 3D convolutions with kernels (1, k, k); norms, scale and shift
+and activations are steps of their own; what the attention along depth knows of positions is made anew at every call. It
+takes its weights from a `UNet3D` and is the same function.
 """
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from LeFusionLib.models.attention import DepthAttention, LinearSliceAttention, SliceAttention, rotation_table
+from LeFusionLib.models.attention import DepthAttention, SliceAttention, rotation_table
 from LeFusionLib.models.blocks import NormedConv, ResidualBlock, SliceConv
 from LeFusionLib.models.unet3d import Level, UNet3D
 
@@ -24,7 +24,8 @@ class PlainUNet3D(nn.Module):
         self.stem_attention = DepthWay(net.stem_attention)
         self.down = nn.ModuleList(PlainLevel(level) for level in net.down)
         self.middle1, self.middle2 = Residual(net.middle.block1), Residual(net.middle.block2)
-        self.middle_slices, self.middle_depth = SliceWay(net.middle.slice_attention), DepthWay(net.middle.depth_attention)
+        self.middle_slices = SliceWay(net.middle.slice_attention)
+        self.middle_depth = DepthWay(net.middle.depth_attention)
         self.up = nn.ModuleList(PlainLevel(level) for level in net.up)
         self.last = Residual(net.last_block)
         self.head = pointwise(net.head)
