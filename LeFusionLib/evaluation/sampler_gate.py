@@ -29,7 +29,7 @@ from .lesion_features import (
 logger = logging.getLogger(__name__)
 
 MEASURES = ("texture", "seam", "swd", "kid")
-DRAWS = 400  # sets drawn from the seeds
+DRAWS = 100  # sets drawn from the seeds
 WITHIN = 95  # percentile of the slow sampler's distances from itself
 POINTS, DIRECTIONS = 64, 64  # neighbourhoods per lesion, and directions they are looked at from
 
