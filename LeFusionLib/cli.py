@@ -107,18 +107,20 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("evaluate", "measure a model; tables as CSV and JSON, pictures")
     sub.add_argument(
         "what",
-        choices=("texture", "groups", "remade", "redrawn", "shapes", "spheres", "ratings"),
+        choices=("texture", "groups", "remade", "redrawn", "shapes", "spheres", "ratings", "sampler"),
         help="texture: every preset at the same sites of normal tissue; groups: the texture groups of a training set; "
         "remade: lesions of held-out patients made again in their own place; redrawn: their shapes drawn again; "
         "shapes: real, hand-crafted and drawn shapes of held-out patients; spheres: diameters asked and delivered; "
-        "ratings: shapes with each rating low and high",
+        "ratings: shapes with each rating low and high; sampler: faster --settings against the slow sampler, which is "
+        "--sampler (default: paper)",
     )
     sub.add_argument(
         "--data",
         help="texture, spheres: folder with NAME_ct.* and NAME_lungs.*; groups, remade, redrawn, shapes: training "
-        "cases; ratings: none",
+        "cases; sampler: training cases, and scans where there are any; ratings: none",
     )
     sub.add_argument("--sites", type=int, default=5, help="sites per scan, or lesions at most (default: 5)")
+    sub.add_argument("--settings", nargs="+", default=["draft", "standard"], help="such as draft, ddim:10, ddpm:50:1:2")
     _seed(sub)
     _model(sub)
     _sampler(sub)
@@ -219,7 +221,7 @@ def _device(sub: argparse.ArgumentParser) -> None:
 
 
 def _sampler(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--sampler", help="ddpm, ddim or dpm++ (default: the model's own)")
+    sub.add_argument("--sampler", help="draft, standard or paper; or ddpm, ddim, dpm++ (default: the model's own)")
     sub.add_argument("--steps", type=int, help="steps of the sampler")
     sub.add_argument("--jump-length", type=int)
     sub.add_argument("--jump-n-sample", type=int)

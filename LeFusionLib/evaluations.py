@@ -3,6 +3,7 @@
 import argparse
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,61 @@ def _write(rows: Sequence[Any], summary: dict[str, Any], markdown: str, files: S
         Path(temporary).write_text(markdown, encoding="utf-8")
 
 
+def evaluate_sampler(options: argparse.Namespace) -> None:
+    """Faster settings of the sampler against the slow one, on held-out lesions and in normal tissue."""
+    from .evaluation.sampler_gate import as_markdown, sampler_gate
+    from .models.sampler_spec import SamplerSpec
+
+    files = _outputs(options, (".csv", ".json", ".md"))
+    model = load_model(options)
+    asked = sampler_of(options)
+    slow = model.card.sampler_for(asked if asked.method else replace(asked, method="paper"))
+    settings = [(text, model.card.sampler_for(SamplerSpec.parse(text))) for text in options.settings]
+    scenes = [*_held_out_scenes(model, options), *_normal_scenes(model, options)]
+    rows = sampler_gate(model, scenes, (f"slow ({slow.method})", slow), settings, seed=options.seed)
+    about = f"`{model.spec.name}`, {len(scenes)} lesions, slow sampler {slow.method} with {slow.num_steps} steps."
+    passes = {row.setting: row.passes for row in rows[1:]}
+    _write(rows, {"about": about, "passes": passes}, as_markdown(rows, about), files)
+    reporter_of(options).say(as_markdown(rows, about), passes=passes)
+
+
+def _held_out_scenes(model: Any, options: argparse.Namespace) -> list[Any]:
+    """Lesions that the model never saw, to be made again with their own texture."""
+    from .evaluation.sampler_gate import Scene
+    from .training.augment import smallest_shape
+    from .training.cases import read_cases
+
+    spec = model.spec
+    cases = read_cases(options.data, spec)
+    cases = [case for case in cases if smallest_shape(case, spec.patch_shapes, spec.margin_mm) is not None]
+    scenes = []
+    for case in _held_out(cases, model, options):
+        ijk_to_ras = np.diag([*case.spacing_mm[::-1], 1.0])
+        textures = {
+            name: lf.TextureHistogram.of(case.image[mask])
+            for name, mask in zip(spec.classes, case.mask, strict=True)
+            if mask.any()
+        }
+        volume = lf.Volume(case.window.restore(case.image), ijk_to_ras, case.key)
+        scenes.append(Scene(case.key, volume, lf.LesionMask(case.mask, ijk_to_ras, spec.classes), textures))
+    return scenes
+
+
+def _normal_scenes(model: Any, options: argparse.Namespace) -> list[Any]:
+    """Each texture in turn in the normal tissue of scans, where the folder has any."""
+    from .evaluation.sampler_gate import Scene
+    from .evaluation.texture_control import normal_sites, read_scans
+
+    name = model.spec.classes[0]
+    presets, rng = list(model.textures[name]), np.random.default_rng(options.seed)
+    scenes: list[Any] = []
+    for scan, volume, tissue in read_scans(options.data, needed=False):
+        for sphere in normal_sites(volume, tissue, max(1, options.sites // 5), (6.0, 16.0), rng):
+            lesion = lf.draw_lesion_mask(volume, sphere, seed=len(scenes), lesion_class=name)
+            scenes.append(Scene(scan, volume, lesion, presets[len(scenes) % len(presets)]))
+    return scenes
+
+
 EVALUATIONS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "texture": evaluate_texture,
     "groups": evaluate_groups,
@@ -205,4 +261,5 @@ EVALUATIONS: Mapping[str, Callable[[argparse.Namespace], None]] = {
     "shapes": evaluate_shapes,
     "spheres": evaluate_spheres,
     "ratings": evaluate_ratings,
+    "sampler": evaluate_sampler,
 }

@@ -48,3 +48,32 @@ def test_a_shape_drawn_on_the_gpu_is_the_same_every_time_and_nearly_the_processo
     first, again, there = draw(device="cuda").union, draw(device="cuda").union, draw(device="cpu").union
     assert np.array_equal(first, again)
     assert 2 * (first & there).sum() / (first.sum() + there.sum()) > 0.97
+
+
+@pytest.mark.parametrize("engine", ["eager", "graph"])
+def test_half_precision_stays_within_a_percent_and_a_replayed_evaluation_is_the_same_every_time(cuda, engine):
+    import torch
+
+    quick = lf.load_model("lung-nodule", "cuda", "bfloat16", engine)
+    dice = torch.Generator().manual_seed(1)
+    x = torch.randn(4, 1, 16, 24, 24, generator=dice).cuda()
+    context = torch.rand(4, 2, 16, 24, 24, generator=dice).cuda()
+    condition = torch.rand(4, 16, generator=dice).cuda()
+    with torch.inference_mode():
+        for t in (299, 150, 1):
+            times = torch.full((4,), t, device="cuda")
+            expected = cuda.denoiser(x, times, condition, context)
+            made = quick.denoiser(x, times, condition, context)
+            assert (made - expected).norm() / expected.norm() < 1e-2
+            assert torch.equal(made, quick.denoiser(x, times, condition, context))
+
+
+def test_graphs_in_float32_are_the_eager_bytes(cuda):
+    import torch
+
+    replayed = lf.load_model("lung-nodule", "cuda", engine="graph")
+    x, context = torch.randn(1, 1, 16, 24, 24).cuda(), torch.rand(1, 2, 16, 24, 24).cuda()
+    with torch.inference_mode():
+        for t in (299, 1):
+            given = x, torch.tensor([t], device="cuda"), None, context
+            assert torch.equal(replayed.denoiser(*given), cuda.denoiser(*given))

@@ -78,7 +78,7 @@ def remake(
     model: Model, cases: Sequence[RealLesion], seed: int = 0, sampler: SamplerSpec | None = None
 ) -> tuple[list[Remade], list[Row]]:
     """Every case made again, with the model's own sampler where `sampler` leaves it open; and a row per class."""
-    sampler = (sampler or SamplerSpec()).filled_from(model.card.sampler)
+    sampler = model.card.sampler_for(sampler)
     lesions, rows = [], []
     for number, case in enumerate(cases):
         volume, mask = volume_of(case), mask_of(case, model)

@@ -64,7 +64,7 @@ def histograms(lesions: Sequence[Remade], classes: Sequence[str], path: Path) ->
 def denoising(model: Model, case: RealLesion, path: Path, seed: int = 0, sampler: SamplerSpec | None = None) -> None:
     """How one lesion is made (LeFusion, Fig. A7): above the patch at some noise levels, below what the network then
     takes for the lesion, in the patch of each class that is there."""
-    sampler = (sampler or SamplerSpec()).filled_from(model.card.sampler)
+    sampler = model.card.sampler_for(sampler)
     mask = mask_of(case, model)
     textures = {n: TextureHistogram.of(case.image[m]) for n, m in zip(mask.classes, mask.array, strict=True) if m.any()}
     planned = max(

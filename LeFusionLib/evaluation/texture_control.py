@@ -85,8 +85,9 @@ def texture_control(
     return rows
 
 
-def read_scans(data: Path) -> list[tuple[str, Volume, np.ndarray]]:
-    """(name, volume, tissue (D, H, W) bool) of every `NAME_ct.*` with a `NAME_lungs.*` beside it."""
+def read_scans(data: Path, needed: bool = True) -> list[tuple[str, Volume, np.ndarray]]:
+    """(name, volume, tissue (D, H, W) bool) of every `NAME_ct.*` with a `NAME_lungs.*` beside it; none is refused where
+    one is `needed`."""
     scans = []
     for file in sorted(Path(data).glob("*_ct.*")):
         name, suffix = file.name.split("_ct.", 1)
@@ -98,7 +99,7 @@ def read_scans(data: Path) -> list[tuple[str, Volume, np.ndarray]]:
         tissue = LesionMask(labels > 0, ijk_to_ras, ("tissue",))
         tissue.check_on_grid_of(volume)
         scans.append((name, volume, tissue.union))
-    if not scans:
+    if needed and not scans:
         raise LeFusionError(f"No scans in {Path(data).name}: expected NAME_ct.nii.gz beside NAME_lungs.nii.gz.")
     return scans
 

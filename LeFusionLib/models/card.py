@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import LeFusionError, MissingWeights, unknown_name
 from ..texture import TextureHistogram, TexturePresets
-from .sampler_spec import SamplerSpec
+from .sampler_spec import QUALITIES, SamplerSpec
 from .spec import ModelSpec
 
 FORMAT = 1  # of model.json
@@ -20,7 +20,8 @@ BUNDLED = Path(__file__).resolve().parent.parent / "data" / "models"
 @dataclass(frozen=True)
 class ModelCard:
     """What `model.json` says: the network, the textures of each class, the sampler it does best with, licence and
-    where it comes from. `training` is free text and numbers for people."""
+    where it comes from. `qualities`: samplers by name ("draft", "standard", "paper"), where they are not what
+    `quality_rule` says. `training` is free text and numbers for people."""
 
     spec: ModelSpec
     sampler: SamplerSpec
@@ -29,17 +30,30 @@ class ModelCard:
     description: str = ""
     training: Mapping[str, Any] = field(default_factory=dict)
     sha256: str = ""
+    qualities: Mapping[str, SamplerSpec] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        still_open = [name for name, value in self.sampler.to_dict().items() if value is None]
-        if still_open:
-            raise LeFusionError(f"The card of '{self.spec.name}' leaves open how to sample: {', '.join(still_open)}.")
+        for name, sampler in {"sampler": self.sampler, **self.qualities}.items():
+            if sampler.is_open:
+                raise LeFusionError(f"The card of '{self.spec.name}' leaves open how to sample ({name}: {sampler}).")
+        for name in self.qualities:
+            if name not in QUALITIES:
+                raise unknown_name(f"quality in the card of '{self.spec.name}'", name, QUALITIES)
+
+    def sampler_for(self, asked: SamplerSpec | None) -> SamplerSpec:
+        """The settings asked for, open ones filled in: from the named quality, else from the model's own sampler."""
+        asked = asked or SamplerSpec()
+        if asked.method not in QUALITIES:
+            return asked.filled_from(self.sampler)
+        named = self.qualities.get(asked.method) or quality_rule(self.spec, self.sampler, asked.method)
+        return replace(asked, method=None).filled_from(named)
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "format": FORMAT,
             "spec": self.spec.to_dict(),
             "sampler": self.sampler.to_dict(),
+            "qualities": {name: sampler.to_dict() for name, sampler in self.qualities.items()},
             "textures": {
                 name: {
                     "presets": {preset: histogram.as_list() for preset, histogram in presets.items()},
@@ -55,7 +69,9 @@ class ModelCard:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "ModelCard":
-        known = ("format", "spec", "sampler", "textures", "licence", "description", "training", "sha256")
+        known = (
+            "format", "spec", "sampler", "qualities", "textures", "licence", "description", "training", "sha256"
+        )  # fmt: skip
         try:
             for key in values:
                 if key not in known:
@@ -70,6 +86,7 @@ class ModelCard:
             return cls(
                 spec=ModelSpec.from_dict(values["spec"]),
                 sampler=SamplerSpec.from_dict(values["sampler"]),
+                qualities={n: SamplerSpec.from_dict(row) for n, row in values.get("qualities", {}).items()},
                 textures=textures,
                 licence=values["licence"],
                 description=values["description"],
@@ -78,6 +95,24 @@ class ModelCard:
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise LeFusionError(f"The model's {CARD} is incomplete: {error!r}. Take the model folder anew.") from error
+
+
+def quality_rule(spec: ModelSpec, own: SamplerSpec, quality: str) -> SamplerSpec:
+    """What "draft", "standard" and "paper" are where a card does not say.
+
+    "paper": all time steps, passed twice where the background is shown noised. A network that sees it so needs the
+    repeats on a coarse grid too: 50 points twice are 99 evaluations, 25 are 49. One that sees the true background does
+    without: "standard" is the model's own sampler, "draft" has a quarter of its steps.
+    """
+    noised = spec.kind == "texture" and spec.context == "noised"
+    passes = 2 if noised else 1
+    if quality == "paper":
+        return SamplerSpec("ddpm", spec.timesteps, passes, passes, 1.0)
+    if noised:
+        return SamplerSpec("ddpm", min(spec.timesteps, 50 if quality == "standard" else 25), 1, 2, 1.0)
+    if quality == "standard":
+        return own
+    return replace(own, num_steps=max(1, (own.num_steps or 1) // 4))
 
 
 def read_card(folder: Path) -> ModelCard:

@@ -7,15 +7,17 @@ from typing import Any
 from ..errors import LeFusionError, check_keys, unknown_name
 
 METHODS = ("ddpm", "ddim", "dpm++")
+QUALITIES = ("draft", "standard", "paper")  # whole settings by name; what they are is the model's matter
 
 
 @dataclass(frozen=True)
 class SamplerSpec:
     """Settings of the sampler; None takes what the model was found to do best with.
 
-    method: "ddpm" (with 300 steps and jumps the paper's sampler), "ddim" or "dpm++". num_steps: 1 to the model's time
-    steps. jump_length, jump_n_sample: how far to go back and how often to pass (Lugmayr et al. 2022), in steps of the
-    grid. guidance_scale: how far to exaggerate the texture asked for; other than 1 it costs two evaluations a step.
+    method: "ddpm" (with 300 steps and jumps the paper's sampler), "ddim" or "dpm++"; or "draft", "standard" or "paper",
+    which stand for what the model has under that name. num_steps: 1 to the model's time steps. jump_length,
+    jump_n_sample: how far to go back and how often to pass (Lugmayr et al. 2022), in steps of the grid.
+    guidance_scale: how far to exaggerate the texture asked for; other than 1 it costs two evaluations a step.
     """
 
     method: str | None = None
@@ -25,8 +27,8 @@ class SamplerSpec:
     guidance_scale: float | None = None
 
     def __post_init__(self) -> None:
-        if self.method is not None and self.method not in METHODS:
-            raise unknown_name("sampler", self.method, METHODS)
+        if self.method is not None and self.method not in METHODS + QUALITIES:
+            raise unknown_name("sampler", self.method, METHODS + QUALITIES)
         for name in ("num_steps", "jump_length", "jump_n_sample"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
@@ -40,8 +42,21 @@ class SamplerSpec:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return SamplerSpec(**{k: getattr(default, k) if v is None else v for k, v in values.items()})
 
+    @property
+    def is_open(self) -> bool:
+        """Does it leave anything to the model?"""
+        return self.method in QUALITIES or None in self.to_dict().values()
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    @classmethod
+    def parse(cls, text: str) -> "SamplerSpec":
+        """From METHOD, METHOD:STEPS or METHOD:STEPS:JUMP_LENGTH:JUMP_N_SAMPLE, such as "draft" or "ddpm:50:1:2"."""
+        method, *numbers = text.split(":")
+        if len(numbers) not in (0, 1, 3) or not all(number.isdigit() for number in numbers):
+            raise LeFusionError(f"A sampler is written METHOD, METHOD:STEPS or METHOD:STEPS:JUMP:PASSES; got '{text}'.")
+        return cls(method, *map(int, numbers))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "SamplerSpec":

@@ -70,12 +70,7 @@ class UNet3D(nn.Module):
         """
         x = x.permute(0, 2, 3, 4, 1)
         batch, slices = x.shape[:2]
-        if self.null_condition is not None:
-            condition = (self.null_condition if condition is None else condition).expand(batch, -1)
-            condition = condition * self.condition_scale
-        embedding = self.time(t)
-        if self.concat_condition and condition is not None:
-            embedding = torch.cat((embedding, condition), dim=-1)
+        embedding, condition = self.embedding(t, condition, batch)
         bias = self.depth_bias(slices)[None]
         stem = self.stem(x.contiguous())
         x = self.stem_attention(stem, bias)
@@ -90,6 +85,16 @@ class UNet3D(nn.Module):
             x = level.resample(level.features(torch.cat((x, skips.pop()), dim=-1), embedding, bias, condition))
         x = self.last_block(torch.cat((x, stem), dim=-1))
         return self.head(x).permute(0, 4, 1, 2, 3)
+
+    def embedding(self, t: Tensor, condition: Tensor | None, batch: int) -> tuple[Tensor, Tensor | None]:
+        """What the blocks are told of time and condition (B, E), and the condition of each row, scaled."""
+        if self.null_condition is not None:
+            condition = (self.null_condition if condition is None else condition).expand(batch, -1)
+            condition = condition * self.condition_scale
+        embedding = self.time(t)
+        if self.concat_condition and condition is not None:
+            embedding = torch.cat((embedding, condition), dim=-1)
+        return embedding, condition
 
 
 class Level(nn.Module):

@@ -14,6 +14,7 @@ from .card import default_model as default_model
 from .card import mask_model_for as mask_model_for
 from .checkpoint import file_sha256, load_denoiser
 from .denoiser import Denoiser
+from .engine import prepared
 from .released import ReleasedDenoiser, load_released_checkpoint
 from .sampler_spec import SamplerSpec
 from .spec import ModelSpec
@@ -47,28 +48,29 @@ class Model:
         return 1 if self.device.type == "cpu" else 4
 
 
-def load_model(model: str | Path, device: str = "auto") -> Model:
+def load_model(model: str | Path, device: str = "auto", precision: str = "float32", engine: str = "eager") -> Model:
     """A bundled name, a model folder, or a published `.pt` checkpoint, on `device`.
 
-    device: "auto", "cpu", "cuda", "cuda:1" or "mps".
+    device: "auto", "cpu", "cuda", "cuda:1" or "mps". precision: on a GPU also "bfloat16" or "float16". engine: "eager",
+    "graph" or "compile", see `engine.prepared`; the defaults start at once and give the bytes that a seed stands for.
 
     Raises `LeFusionError` for unknown names and devices that are not there.
     """
     target = chosen_device(device)
+
+    def on_target(card: ModelCard, denoiser: Denoiser, schedule: DiffusionSchedule) -> Model:
+        return Model(card, prepared(denoiser, target, precision, engine), schedule, target)
+
     bundled = bundled_models()
     path = Path(model)
     if str(model) in bundled:
         path = bundled[str(model)]
     elif path.suffix == ".pt":
-        return _on(target, *_published(path))
+        return on_target(*_published(path))
     elif not path.is_dir():
         raise unknown_name("model", model, bundled)
     card = read_card(path)
-    return _on(target, card, load_denoiser(path, card), cosine_schedule(card.spec.timesteps))
-
-
-def _on(device: torch.device, card: ModelCard, denoiser: Denoiser, schedule: DiffusionSchedule) -> Model:
-    return Model(card, denoiser.to(device).eval().requires_grad_(False), schedule, device)
+    return on_target(card, load_denoiser(path, card), cosine_schedule(card.spec.timesteps))
 
 
 def _published(path: Path) -> tuple[ModelCard, ReleasedDenoiser, DiffusionSchedule]:

@@ -55,7 +55,7 @@ def mask_drawer(
             raise unknown_name(f"lesion class in mask model '{spec.name}'", name, spec.classes)
     drawn = {name: name in classes for name in mask.optional} if classes else {}
     keep = [index for index, name in enumerate(spec.classes) if not classes or name in classes]
-    chosen = (sampler or SamplerSpec()).filled_from(model.card.sampler)
+    chosen = model.card.sampler_for(sampler)
     watch = Watch(0, "drawing the shape", progress, cancel)
 
     def shape(sphere: ControlSphere, rng: np.random.Generator) -> Shape | None:

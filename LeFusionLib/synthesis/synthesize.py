@@ -49,7 +49,7 @@ def synthesize(
         )
     if not any_modality:
         check_modality(volume, model.spec.modality, model.spec.name)
-    sampler = (sampler or SamplerSpec()).filled_from(model.card.sampler)
+    sampler = model.card.sampler_for(sampler)
     window = window_for(model.spec.intensity, volume.array)
     clock.lap("model")
     masks = [lesion] if isinstance(lesion, LesionMask) else list(lesion)

@@ -4,7 +4,9 @@ import json
 
 import pytest
 
+from LeFusionLib.diffusion import evaluations, time_grid
 from LeFusionLib.errors import LeFusionError
+from LeFusionLib.models.card import ModelCard
 from LeFusionLib.models.mask_spec import MaskSpec
 from LeFusionLib.models.sampler_spec import SamplerSpec
 from LeFusionLib.models.spec import ModelSpec
@@ -74,9 +76,43 @@ def test_open_sampler_settings_are_the_models_own():
     assert SamplerSpec(**json.loads(json.dumps(own.to_dict()))) == own
 
 
+def card_of(spec, **qualities):
+    return ModelCard(spec, SamplerSpec("ddim", 20, 1, 1, 1.0), qualities=qualities)
+
+
+def test_qualities_are_the_cards_or_follow_from_how_the_background_is_shown(tiny_spec):
+    clean, noised = card_of(tiny_spec()), card_of(tiny_spec(context="noised"))
+    expected = {
+        "draft": (SamplerSpec("ddim", 5, 1, 1, 1.0), SamplerSpec("ddpm", 25, 1, 2, 1.0)),
+        "standard": (SamplerSpec("ddim", 20, 1, 1, 1.0), SamplerSpec("ddpm", 50, 1, 2, 1.0)),
+        "paper": (SamplerSpec("ddpm", 300, 1, 1, 1.0), SamplerSpec("ddpm", 300, 2, 2, 1.0)),
+    }
+    for name, settings in expected.items():
+        assert tuple(card.sampler_for(SamplerSpec(name)) for card in (clean, noised)) == settings
+    # the coarse grid with repeats of the published weights, and what it stands for
+    counts = [evaluations(time_grid(300, s.num_steps, s.jump_length, s.jump_n_sample)) for _, s in expected.values()]
+    assert counts == [49, 99, 598]
+    own = card_of(tiny_spec(), draft=SamplerSpec("dpm++", 4, 1, 1, 1.0))
+    assert own.sampler_for(SamplerSpec("draft", guidance_scale=2.0)) == SamplerSpec("dpm++", 4, 1, 1, 2.0)
+    assert own.sampler_for(None) == own.sampler_for(SamplerSpec()) == own.sampler
+    assert own.sampler_for(SamplerSpec("ddpm", 7)) == SamplerSpec("ddpm", 7, 1, 1, 1.0)
+    assert ModelCard.from_dict(json.loads(json.dumps(own.to_dict()))) == own
+
+
+def test_a_card_leaves_nothing_open_and_knows_its_qualities(tiny_spec):
+    for name, sampler, words in [
+        ("draft", SamplerSpec("ddim", 5), "leaves open how to sample .draft"),
+        ("standard", SamplerSpec("draft", 5, 1, 1, 1.0), "leaves open how to sample .standard"),
+        ("drafty", SamplerSpec("ddim", 5, 1, 1, 1.0), "Did you mean 'draft'"),
+    ]:
+        with pytest.raises(LeFusionError, match=words):
+            card_of(tiny_spec(), **{name: sampler})
+
+
 @pytest.mark.parametrize(
     "settings, words",
     [
+        ({"method": "drat"}, "Did you mean 'draft'"),
         ({"method": "dpm"}, r"Did you mean 'd[dp]\w"),
         ({"num_steps": 0}, "num_steps must be a whole number from 1; got 0"),
         ({"num_steps": 2.5}, "num_steps"),
