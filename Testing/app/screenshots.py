@@ -1,6 +1,6 @@
 """The pictures of docs/app.md: the app with its bundled models and the made-up chest CT, by a real browser.
 
-    make app-screenshots
+make app-screenshots
 """
 
 import io
@@ -30,7 +30,8 @@ def main():
         def shoot(name, pause=1500):
             page.wait_for_timeout(pause)
             picture = Image.open(io.BytesIO(page.screenshot()))
-            picture.convert("RGB").quantize(128).save(IMAGES / f"app-{name}.png", optimize=True)  # small enough for git
+            picture = picture.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+            picture.save(IMAGES / f"app-{name}.png", optimize=True)  # small enough for git
 
         person = Desk(page, server)
         page.set_default_timeout(300_000)
@@ -61,11 +62,9 @@ def main():
         shoot("difference")
         page.uncheck("#difference")
         page.click("#view-Axial .corner button >> nth=1")
-        person.tab("lesions")
-        page.click("[data-lesion='2']")
-        for _ in range(70):
-            page.keyboard.press("ArrowRight")
-        person.wait(lambda: "air" in person.text("aside"), "the air is told")
+        page.click("#add")
+        person.place(0.06, 0.2)
+        person.wait(lambda: "lies in air" in person.text("aside"), "the air is told")
         shoot("air")
         page.set_viewport_size({"width": 3840, "height": 2160})
         shoot("4k")
