@@ -23,11 +23,12 @@ from .saving import Saving
 from .scan import Scan
 from .shelf import Shelf
 from .textures import Textures
-from .views import DivLayout, Views
+from .views import SLICES, DivLayout, Views
 from .work import Work
 
 HERE = Path(__file__).resolve().parent
 GRACE_S = 8.0  # a page that is loaded again is back by then; else its job ends
+SOON_S = 0.03
 HINTS = 4
 
 logger = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ class BrowserApp:
         self.results, self.work, self.saving = Results(self), Work(self), Saving(self)
         self.textures = Textures(self)
         self.lesions = Lesions(self)
-        self.hands = [Hand(view, self.lesions) for view in self.views.slices()]
+        self.hands = [Hand(name, self.views.views[name], self.lesions, self.views.enter) for name in SLICES]
         self.on("touch", self._touch)
         self.on("hint", self.hint)
         self.on("dismiss", lambda: self.tell(""))
@@ -89,10 +90,11 @@ class BrowserApp:
             self.state.message = {"text": text, "kind": kind, "action": help_action, "action_text": help_text}
 
     def soon(self, action: Callable[[], None]) -> None:
-        """Once, after what is happening now, with the page told of it; many calls while a sphere is dragged are one."""
+        """Once, a moment later, with the page told of it; many calls while a sphere is dragged are one, and its picture
+        goes first."""
         if not self._pending:
             try:
-                asyncio.get_running_loop().call_soon(self._do_pending)
+                asyncio.get_running_loop().call_later(SOON_S, self._do_pending)
             except RuntimeError:  # the app is being built; the page will ask for everything
                 return
         self._pending.add(action)

@@ -3,6 +3,7 @@
 Everything else in the views, placing the first point included, is Slicer's own interaction.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,10 @@ EVENTS = (
 
 
 class Hand:
-    """Listens to one slice view. `lesions` has the spheres and changes them."""
+    """Listens to one slice view. `lesions` has the spheres and changes them; `entered(name)` is told of every event."""
 
-    def __init__(self, view: Any, lesions: Any):
-        self.view, self.lesions = view, lesions
+    def __init__(self, name: str, view: Any, lesions: Any, entered: Callable[[str], None]):
+        self.name, self.view, self.lesions, self.entered = name, view, lesions, entered
         self.grabbed: Any = None
         self.grip = np.zeros(3)  # from the sphere's centre to where it was grabbed
         self._tags = {}
@@ -38,6 +39,7 @@ class Hand:
 
     def _mine(self, interactor: Any, event: str) -> bool:
         """Is it for us? Then Slicer does not hear of it."""
+        self.entered(self.name)
         if self.lesions.placing():
             return False
         point = self._point(interactor)

@@ -54,6 +54,10 @@ class Lesions:
         """The spheres, in their order."""
         return self.app.parameters.spheres
 
+    def number_of(self, node: Any) -> int:
+        """Its place in the list, from 1."""
+        return self.nodes.index(node) + 1
+
     def add(self) -> None:
         """A new lesion like the selected one, with a seed of its own; the next click in a view places it."""
         if self.app.scan.node is None:

@@ -83,6 +83,9 @@ class Results:
         self._drop_difference()
         if on and self.node is not None:
             self._difference = difference_node(self.app.host, self.node)
+            display = self._difference.GetDisplayNode()
+            display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeYellow")  # grey over grey says little
+            display.SetWindowLevel(display.GetWindow() / 2, display.GetWindow() / 4)
             self.state.difference = True
         self._show()
 

@@ -1,12 +1,14 @@
 """The four views: three slices and 3D, and which volumes they show."""
 
+import asyncio
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from trame_client.ui.html import DivLayout
 from trame_slicer.rca_view.rca_view_factory import RemoteViewFactory
 from trame_slicer.views import SliceView, ThreeDView, ViewLayoutDefinition, ViewType
-from trame_slicer.views.render_scheduler import NoScheduleRendering
+from trame_slicer.views.render_scheduler import NoScheduleRendering, ScheduledRenderStrategy
 
 VIEWS = {  # name on the page: how trame-slicer makes it
     "Axial": ViewLayoutDefinition.axial_view("Axial"),
@@ -17,7 +19,28 @@ VIEWS = {  # name on the page: how trame-slicer makes it
 SLICES = ("Axial", "Sagittal", "Coronal")
 FRAMES_PER_S, FRAMES_ELSEWHERE = 60.0, 30.0  # at most: under the mouse, and in the other views
 TILT = (25.0, 18.0)  # degrees from straight ahead, so that slices in 3D are seen as planes
+LATER_S = 0.08  # how long the other views wait for the one under the mouse
 STILL_ALIKE = 80  # JPEG quality while moving; at rest it is 90
+
+
+class OthersLater(ScheduledRenderStrategy):  # type: ignore[misc]
+    """Draws with `inner`, at once where `first()`, else a little later: all views are drawn on one thread, and the one
+    under the mouse shall be drawn and sent before the others begin."""
+
+    def __init__(self, inner: Any, first: Callable[[], bool]):
+        super().__init__()
+        self._inner, self._first, self._waiting = inner, first, False
+
+    def schedule_render(self) -> None:
+        if self._first():
+            self._inner.schedule_render()
+        elif not self._waiting:
+            self._waiting = True
+            asyncio.get_running_loop().call_later(LATER_S, self._now)
+
+    def _now(self) -> None:
+        self._waiting = False
+        self._inner.schedule_render()
 
 
 class Views:
@@ -38,9 +61,12 @@ class Views:
             )
             manager.register_factory(factory)
         self.views: dict[str, Any] = {}
+        self.under_hand = ""  # the view that the mouse is in
         for name, definition in VIEWS.items():
             view = self.views[name] = manager.create_view(definition)
             view.render_window().SetMultiSamples(0)  # else software rendering leaves out what is translucent
+            first = partial(self._is_first, name)
+            view.set_scheduled_render(OthersLater(view._scheduled_render, first))
         manager.set_current_view_ids([definition.singleton_tag for definition in VIEWS.values()])
         for name in SLICES:
             self.state[f"offset_{name}"] = {"low": 0.0, "high": 1.0, "step": 1.0, "at": 0.0}
@@ -51,6 +77,10 @@ class Views:
         app.on("slice_to", self.slice_to)
         app.on("fit", self.fit)
         app.on("enlarge", self.enlarge)
+
+    def enter(self, name: str) -> None:
+        """The mouse is in this view."""
+        self.under_hand = name
 
     def slices(self) -> list[Any]:
         """The slice views."""
@@ -86,6 +116,9 @@ class Views:
     def enlarge(self, name: str) -> None:
         """One view over all the page, and back."""
         self.state.large = "" if self.state.large == name or name not in self.views else name
+
+    def _is_first(self, name: str) -> bool:
+        return self.under_hand in ("", name)
 
     def _tell_offset(self, name: str) -> None:
         view = self.views[name]

@@ -21,7 +21,7 @@ from ..worker_client import Job, WorkerClient, WorkerError
 from .turn import Turn
 
 KEPT = 100  # lesions made before that need not be made again
-AIR_HU = -970.0  # the mean inside a sphere that lies beside the patient; emphysema stays above
+AIR_HU = -970.0  # the mean inside a sphere that lies beside the patient, or in a bulla
 HELP = {  # kind of failure: what the page's button does, and says
     "out_of_memory": ("use_cpu", "Use the processor instead"),
     "missing_weights": ("", ""),
@@ -39,7 +39,7 @@ class Work:
         self._stop = ""  # why the running job shall end
         self._made: dict[str, MadeLesion] = {}  # by all that was asked
         self.state.busy, self.state.progress, self.state.progress_text, self.state.reason = "", 0, "", ""
-        self.state.lung, self.state.todo = False, 0
+        self.state.lung, self.state.todo, self.state.note = False, 0, ""
         app.on("make", self.make)
         app.on("remake", self.remake)
         app.on("preview", self.preview)
@@ -54,6 +54,7 @@ class Work:
     def show(self) -> None:
         """Why Make cannot be pressed; empty where it can."""
         self.state.reason = "" if self.busy() else self.reason()
+        self.state.note = "" if self.state.reason else self._note()
         self.state.todo = sum(row["status"] != "made" for row in self.state.lesions)
         self.state.lung = self.app.parameters.built_in_boundary == "lung"
 
@@ -66,10 +67,11 @@ class Work:
             return str(app.model.error)
         if app.scan.node is None:
             return "No scan is open."
+        for node in nodes:
+            if not node.GetNumberOfDefinedControlPoints():
+                return f"Click into a slice to place lesion {app.lesions.number_of(node)}."
         try:
             check_lesions(app.scan.node, nodes, card.spec, app.model.mask_spec())
-            for number, node in enumerate(nodes, start=1):
-                self._check_air(number, node)
         except LeFusionError as error:
             return str(error)
         return ""
@@ -171,6 +173,8 @@ class Work:
         (mask,) = await self._do("draw_mask", node, "", 0.0, 1.0)
         if self.key_of(node) == key:
             self.app.results.show_shape(node, mask, key)
+        else:
+            self.app.tell("The lesion was changed while its shape was drawn. Preview it again.")
 
     async def _do(self, job_name: str, node: Any, what: str, start: float, share: float) -> Any:
         """One job of the worker for one lesion: its result, or its error."""
@@ -214,14 +218,17 @@ class Work:
         whole = request_of(_Only(self.app.parameters, node))  # type: ignore[arg-type]
         return replace(whole, sampler=self.app.options.sampler)
 
-    def _check_air(self, number: int, node: Any) -> None:
-        """A sphere beside the patient is a slip of the hand, in a CT where air can be told."""
+    def _note(self) -> str:
+        """A sphere beside the patient is a slip of the hand, in a CT where air can be told; a bulla is no reason not to
+        go on."""
         scan = self.app.scan
-        if not self.state.scan["ct"]:
-            return
-        mask = control_sphere_of(node, scan.node).mask_on(grid_of(scan.node))
-        if mask.any() and float(np.mean(scan.volume.array[mask])) < AIR_HU:
-            raise LeFusionError(f"Lesion {number} lies in the air outside the body. Drag it into tissue.")
+        for number, node in enumerate(self.app.lesions.nodes, start=1):
+            if scan.node is None or not self.state.scan["ct"] or not node.GetNumberOfDefinedControlPoints():
+                continue
+            mask = control_sphere_of(node, scan.node).mask_on(grid_of(scan.node))
+            if mask.any() and float(np.mean(scan.volume.array[mask])) < AIR_HU:
+                return f"Lesion {number} lies in air. If that is outside the body, drag it into tissue."
+        return ""
 
 
 class _Only:

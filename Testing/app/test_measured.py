@@ -68,6 +68,7 @@ def test_long_use_does_not_grow(desk, server):
         page.mouse.down()
         page.mouse.move(x + 20, y + 5, steps=10)
         page.mouse.up()
+        page.wait_for_timeout(500)  # the last of the way
         page.click("#preview")
         person.wait_message("The shape is")
         person.make()

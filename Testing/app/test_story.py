@@ -32,7 +32,7 @@ def by_command_line(server, data, out, desk, model, name="scan.nrrd"):
 def test_the_whole_story(desk, server, data, tiny_folder, tmp_path):
     person = desk(server)
     page = person.page
-    assert page.is_disabled("#make") and "point" in person.text("#reason")
+    assert page.is_disabled("#make") and "Click into a slice" in person.text("#reason")
     x, y = person.place(0.45, 0.5)
     first = person.centers()[0]
 
