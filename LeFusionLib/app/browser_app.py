@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from trame.app import get_server
+from trame_client.ui.html import DivLayout
 from trame_slicer.core import SlicerApp
 
 from .. import __version__
@@ -23,7 +24,7 @@ from .saving import Saving
 from .scan import Scan
 from .shelf import Shelf
 from .textures import Textures
-from .views import SLICES, DivLayout, Views
+from .views import SLICES, Views
 from .work import Work
 
 HERE = Path(__file__).resolve().parent

@@ -46,7 +46,8 @@ class Lesions:
         self.balls.start()
         self.state.lesions, self.state.selected, self.state.placing = [], "", False
         self.state.lesion = {}
-        for name in ("add", "remove", "pick", "place_again", "diameter", "texture", "seed", "lesion_class", "key"):
+        app.on("add", self.add)
+        for name in ("remove", "pick", "diameter", "texture", "seed", "lesion_class", "key"):
             app.on(name, getattr(self, f"on_{name}"))
 
     @property
@@ -148,9 +149,6 @@ class Lesions:
         self.app.textures.show()
         self.app.work.show()
 
-    def on_add(self) -> None:
-        self.add()
-
     def on_pick(self, node_id: str) -> None:
         node = self._of(node_id)
         self.select(node)
@@ -158,12 +156,6 @@ class Lesions:
             self.app.views.jump(center_world(node))
         except LeFusionError:
             place_with_mouse(self.app.host, node)
-
-    def on_place_again(self) -> None:
-        if self.selected is not None:
-            self.selected.RemoveAllControlPoints()
-            place_with_mouse(self.app.host, self.selected)
-            self.changed()
 
     def on_remove(self, node_id: str = "") -> None:
         node = self._of(node_id) if node_id else self.selected
@@ -215,6 +207,7 @@ class Lesions:
 
     def _row(self, number: int, node: Any) -> dict[str, Any]:
         settings = read_settings(node)
+        texture = settings.texture_of(settings.classes[0])
         center: tuple[float, ...]
         try:
             center = center_world(node)
@@ -226,8 +219,8 @@ class Lesions:
             "place": "R {:.1f}  A {:.1f}  S {:.1f}".format(*center) if center else "",
             "center": " ".join(repr(mm) for mm in center),
             "diameter": settings.diameter_mm,
-            "class": settings.lesion_class,
-            "texture": settings.texture if isinstance(settings.texture, str) else CUSTOM,
+            "class": " + ".join(settings.classes),
+            "texture": texture if isinstance(texture, str) else CUSTOM,
             "seed": settings.seed,
             "shape": settings.shape,
             "status": self.app.results.status(node),

@@ -32,7 +32,6 @@ class Results:
         self._shape: tuple[str, str, Any] | None = None  # sphere's ID, what was asked, the outline's node
         self._difference: Any = None
         self.state.result, self.state.blend, self.state.difference, self.state.outline = {}, 100, False, True
-        self.state.shape_shown = False
         app.on("blend", self.on_blend)
         app.on("difference", self.on_difference)
         app.on("outline", self.on_outline)
@@ -104,13 +103,12 @@ class Results:
                 shape.GetSegmentation().GetNthSegment(number).SetColor(0.25, 0.85, 1.0)
             _outline(shape, True, 3)
             self._shape = (node.GetID(), key, shape)
-            self.state.shape_shown = True
             self.app.tell(f"The shape is {mask.diameter_mm():.1f} mm across, {mask.voxels()} voxels.")
 
     def hide_shape(self) -> None:
         if self._shape is not None:
             remove_node(self._shape[2])
-            self._shape, self.state.shape_shown = None, False
+            self._shape = None
 
     def clear(self) -> None:
         """Another scan is opened."""
@@ -139,9 +137,9 @@ class Results:
                 masks = [part.mask_on(scan.volume) for part in parts]
                 made = add_result(self.app.host, scan.node, result.volume.array, masks, result.report)
                 self.node = made.volume_node
-                display, self.node_display = scan.node.GetDisplayNode(), self.node.GetDisplayNode()
-                self.node.SetAndObserveDisplayNodeID(display.GetID())  # one window for both
-                self.app.host.scene.RemoveNode(self.node_display)
+                own_display = self.node.GetDisplayNode()
+                self.node.SetAndObserveDisplayNodeID(scan.node.GetDisplayNodeID())  # one window for both
+                self.app.host.scene.RemoveNode(own_display)
                 made.segmentation_node.CreateClosedSurfaceRepresentation()
                 self.state.blend = 100
             self._show()

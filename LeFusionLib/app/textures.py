@@ -88,11 +88,11 @@ class Textures:
 
     def _presets(self) -> Any:
         card, settings = self.app.model.card(), self._settings()
-        return {} if card is None or settings is None else card.textures.get(settings.lesion_class, {})
+        return {} if card is None or settings is None else card.textures.get(settings.classes[0], {})
 
     def _current(self) -> TextureHistogram | None:
         settings = self._settings()
-        return None if settings is None else expected_texture(settings.texture, self._presets())
+        return None if settings is None else expected_texture(settings.texture_of(settings.classes[0]), self._presets())
 
 
 def _top(histogram: TextureHistogram) -> float:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from trame_client.ui.html import DivLayout
 from trame_slicer.rca_view.rca_view_factory import RemoteViewFactory
 from trame_slicer.views import SliceView, ThreeDView, ViewLayoutDefinition, ViewType
 from trame_slicer.views.render_scheduler import NoScheduleRendering, ScheduledRenderStrategy
@@ -127,6 +126,3 @@ class Views:
         if self.state[f"offset_{name}"] != told:
             self.state[f"offset_{name}"] = told
             self.app.soon(lambda: None)  # the page hears of it also where no control asked
-
-
-__all__ = ["SLICES", "VIEWS", "DivLayout", "Views"]

@@ -17,15 +17,12 @@ from ..progress import TimeLeft
 from ..scene import SceneJob, check_lesions, control_sphere_of, prepare, request_of
 from ..scene.spheres import grid_of
 from ..synthesis.compose import MadeLesion
-from ..worker_client import Job, WorkerClient, WorkerError
+from ..worker_client import Job, WorkerClient
 from .turn import Turn
 
 KEPT = 100  # lesions made before that need not be made again
 AIR_HU = -970.0  # the mean inside a sphere that lies beside the patient, or in a bulla
-HELP = {  # kind of failure: what the page's button does, and says
-    "out_of_memory": ("use_cpu", "Use the processor instead"),
-    "missing_weights": ("", ""),
-}
+HELP = {"out_of_memory": ("use_cpu", "Use the processor instead")}  # kind of failure: what a button does, and says
 
 
 class Work:
@@ -239,6 +236,3 @@ class _Only:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._parameters, name)
-
-
-__all__ = ["Work", "WorkerError"]

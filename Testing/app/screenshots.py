@@ -76,11 +76,9 @@ def main():
         page.uncheck("#difference")
         page.click("#view-Axial .corner button >> nth=1")
         page.click("#next")
-        person.place(0.06, 0.2)
+        person.place(0.055, 0.12)
         person.wait(lambda: "lies in air" in person.text("aside"), "the air is told")
         shoot("air")
-        page.set_viewport_size({"width": 3840, "height": 2160})
-        shoot("4k")
         browser.close()
     server.stop()
 

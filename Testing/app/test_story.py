@@ -178,6 +178,7 @@ def test_the_texture_of_what_is_in_the_sphere(place):
     page = place.page
     page.click("#exemplar")
     place.wait_message("voxels inside the sphere")
+    place.wait(lambda: "custom" in place.row(), "it is a texture of its own")
     low, high = (float(word) for word in page.text_content("#range").split()[1:4:2])
     assert -1000 <= low < high < -700  # the scan is lung of -850 HU, seen in bins of 87.5 HU
 
