@@ -220,6 +220,7 @@ _HEART_MASK = replace(
     dim=16,
     mask=MaskSpec(
         boundary_channel=True,
+        smoothing_voxels=1.0,
         organ="the muscle of the left ventricle",
         nested=True,
         optional=("no_reflow",),
