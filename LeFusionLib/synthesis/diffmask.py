@@ -80,6 +80,8 @@ def shape_of(
     assert mask is not None
     if mask.smoothing_voxels:
         patch = smooth_slices(patch, mask.smoothing_voxels, inside)
+    if mask.levels:
+        patch = patch - np.reshape(mask.levels, (-1, 1, 1, 1)).astype(np.float32)
     patch = mask.classes_of(patch, keep)
     if mask.published:
         cleaned = np.stack([clean_up(channel > 0) for channel in patch])
