@@ -217,7 +217,7 @@ def test_a_faint_class_counts_from_its_own_level_and_stays_in_the_one_before(set
     patch[0, 0, 4:9, 4:9] = 0.8  # an infarct, and in and beside it no-reflow that the network is not sure of
     patch[1, 0, 5:8, 5:12] = -0.6
     frame = PatchFrame(patch.shape[1:], OBLIQUE)
-    for levels, inner in (((), 0), ((0.0, -0.75), 9)):
+    for levels, inner in (((), 0), ((0.0, -0.75), 12)):
         spec = replace(settings.spec, mask=replace(settings.spec.mask, levels=levels))
         lesion = shape_of(patch, frame, spec, (0, 1)).lesion
         assert [int(mask.sum()) for mask in lesion.array] == [25 - inner, inner]
