@@ -195,8 +195,7 @@ def _write_mask(mask: "lf.LesionMask", volume: "lf.Volume", target: Path, seed: 
 
 def models(options: argparse.Namespace) -> None:
     """`lefusion models`: what can be named with --model."""
-    from .models.checkpoint import WEIGHTS, read_card
-    from .models.zoo import bundled_models
+    from .models.card import WEIGHTS, bundled_models, read_card
 
     for name, folder in bundled_models().items():
         card = read_card(folder)
