@@ -316,7 +316,7 @@ def main() -> None:
             f"otherwise; load average {result['load_average']} at the start. Ceilings measured in the same run, GFLOP "
             f"per {'second' if device.type == 'cuda' else 'processor second'}: "
             + ", ".join(f"{name} {value}" for name, value in result["ceilings_gflop_per_s"].items())
-            + ".",
+            + ". Parts may come from several calls (`--only`); these numbers are of the last.",
             "",
         ]
         for done in (name for name in PARTS if name in result):
