@@ -18,6 +18,7 @@ from .progress import Interrupt, Reporter
 if TYPE_CHECKING:
     from .models.zoo import Model
     from .synthesis.result import SynthesisResult
+    from .training.distill_settings import DistillSettings
 
 
 def synthesize(options: argparse.Namespace) -> None:
@@ -194,8 +195,7 @@ def _write_mask(mask: "lf.LesionMask", volume: "lf.Volume", target: Path, seed: 
 
 def models(options: argparse.Namespace) -> None:
     """`lefusion models`: what can be named with --model."""
-    from .models.checkpoint import WEIGHTS, read_card
-    from .models.zoo import bundled_models
+    from .models.card import WEIGHTS, bundled_models, read_card
 
     for name, folder in bundled_models().items():
         card = read_card(folder)
@@ -223,8 +223,11 @@ def convert(options: argparse.Namespace) -> None:
 
 def train(options: argparse.Namespace) -> None:
     """`lefusion train`: a preset on the user's data."""
+    from .training.distill_settings import DISTILLATIONS, distillation
     from .training.settings import preset
 
+    if options.preset in DISTILLATIONS:
+        return _distill(options, distillation)
     settings = preset(
         options.preset,
         steps=options.steps,
@@ -239,6 +242,26 @@ def train(options: argparse.Namespace) -> None:
 
     folder = run_training(settings, Path(options.data), Path(options.run), options.mixed_precision)
     sys.stdout.write(f"{folder}\n")
+
+
+def _distill(options: argparse.Namespace, distillation: "Callable[..., DistillSettings]") -> None:
+    """A student of few steps, of a model that is there."""
+    if options.mixed_precision != "no":
+        raise LeFusionError(f"'{options.preset}' is distilled in float32; leave --mixed-precision away.")
+    settings = distillation(
+        options.preset,
+        steps=options.steps,
+        batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        seed=options.seed,
+    )
+    if options.dry_run:
+        sys.stdout.write(json.dumps(settings.to_dict(), indent=1) + "\n")
+        return
+    from .models.zoo import chosen_device
+    from .training.distill import distill
+
+    sys.stdout.write(f"{distill(settings, Path(options.data), Path(options.run), chosen_device('auto'))}\n")
 
 
 def evaluate(options: argparse.Namespace) -> None:

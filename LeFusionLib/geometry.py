@@ -146,11 +146,12 @@ class ControlSphere:
         axes = volume.ijk_to_ras[:3, 2::-1]
         reach = self.diameter_mm / 2 * float(np.linalg.norm(np.linalg.inv(axes)[0]))
         center = float(kji_from_ras(volume.ijk_to_ras, np.array(self.center_ras))[0, 0])
-        spanned = math.floor(center + reach) - math.ceil(center - reach) + 1
-        if 2 * self.slices_met(volume) < spanned:
+        first, last = math.ceil(center - reach), math.floor(center + reach)
+        spanned, there = last - first + 1, min(last, volume.shape[0] - 1) - max(first, 0) + 1
+        if 2 * there < spanned:
             raise LeFusionError(
                 f"The sphere of {self.diameter_mm:g} mm spans {spanned} slices, and the volume has "
-                f"{self.slices_met(volume)} of them ({volume.shape[0]} slices, {spacing_of(volume.ijk_to_ras)[0]:g} mm "
+                f"{there} of them ({volume.shape[0]} slices, {spacing_of(volume.ijk_to_ras)[0]:g} mm "
                 "apart). Take a smaller sphere, or a volume with more slices."
             )
 

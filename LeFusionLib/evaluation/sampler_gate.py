@@ -122,13 +122,15 @@ def judged(made: dict[str, list[list[Look]]], slow: str, counts: dict[str, int],
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
 
     def distances(first: Sequence[Look], second: Sequence[Look]) -> tuple[float, ...]:
-        features = [(np.stack([look.features for look in looks]) - center) / spread for looks in (first, second)]
-        points = [np.concatenate([look.points for look in looks]) for looks in (first, second)]
+        features, others = (
+            (np.stack([look.features for look in looks]) - center) / spread for looks in (first, second)
+        )
+        points, neighbours = (np.concatenate([look.points for look in looks]) for looks in (first, second))
         return (
-            abs(np.mean([a.texture - b.texture for a, b in zip(first, second, strict=True)])),
-            abs(np.mean([a.seam - b.seam for a, b in zip(first, second, strict=True)])),
-            sliced_wasserstein(*points, directions),
-            kernel_distance(*features),
+            abs(float(np.mean([a.texture - b.texture for a, b in zip(first, second, strict=True)]))),
+            abs(float(np.mean([a.seam - b.seam for a, b in zip(first, second, strict=True)]))),
+            sliced_wasserstein(points, neighbours, directions),
+            kernel_distance(features, others),
         )
 
     orders = [np.array([rng.permutation(seeds)[:2] for _ in range(scenes)]) for _ in range(DRAWS)]

@@ -102,7 +102,7 @@ def quality_rule(spec: ModelSpec, own: SamplerSpec, quality: str) -> SamplerSpec
 
     "paper": all time steps, passed twice where the background is shown noised. A network that sees it so needs the
     repeats on a coarse grid too: 50 points twice are 99 evaluations, 25 are 49. One that sees the true background does
-    without: "standard" is the model's own sampler, "draft" has a quarter of its steps.
+    without: "standard" is the model's own sampler, "draft" has half its steps.
     """
     noised = spec.kind == "texture" and spec.context == "noised"
     passes = 2 if noised else 1
@@ -112,7 +112,7 @@ def quality_rule(spec: ModelSpec, own: SamplerSpec, quality: str) -> SamplerSpec
         return SamplerSpec("ddpm", min(spec.timesteps, 50 if quality == "standard" else 25), 1, 2, 1.0)
     if quality == "standard":
         return own
-    return replace(own, num_steps=max(1, (own.num_steps or 1) // 4))
+    return replace(own, num_steps=max(1, (own.num_steps or 1) // 2))
 
 
 def read_card(folder: Path) -> ModelCard:

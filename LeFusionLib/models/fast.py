@@ -43,10 +43,10 @@ class FastUNet3D(nn.Module):
 
     def __init__(self, net: UNet3D):
         super().__init__()
-        self.plain = net.requires_grad_(False).to(memory_format=torch.channels_last)
+        self.plain = net.requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.null_condition = net.null_condition
         self.modulated = [m for m in net.modules() if isinstance(m, ResidualBlock) and m.modulation is not None]
-        linear = [block.modulation for block in self.modulated]
+        linear = [block.modulation for block in self.modulated if block.modulation is not None]
         self.modulation = torch.cat([m.weight for m in linear]), torch.cat([m.bias for m in linear])
         self.depth = {m: DepthWeights(m) for m in net.modules() if isinstance(m, DepthAttention)}
         self.linear = {m: LinearWeights(m) for m in net.modules() if isinstance(m, LinearSliceAttention)}
@@ -147,19 +147,17 @@ class DepthWeights:
             there = [c[:, start : start + block] for c in columns]
             x = F.layer_norm(torch.cat(there), (channels,))
             n = x.shape[1]
-            made = None
+            made = x.new_zeros(n * slices, channels)
             for head in range(self.heads):
                 torch.bmm(x, weights[head], out=qkv[:n].transpose(0, 1))
                 q, k, v = qkv[:n].split(d, dim=2)
                 torch.baddbmm(bias[head], q, k.transpose(1, 2), out=scores[:n])
                 torch.softmax(scores[:n], dim=-1, out=scores[:n])
                 torch.bmm(scores[:n], v, out=mixed[:n])
-                rows = mixed[:n].flatten(0, 1)
-                made = torch.mm(rows, self.out[head]) if made is None else made.addmm_(rows, self.out[head])
-            for part, add in zip(
-                there, made.view(n, slices, channels).split([len(p) for p in there], dim=1), strict=True
-            ):
-                part += add.transpose(0, 1)
+                made.addmm_(mixed[:n].flatten(0, 1), self.out[head])
+            added = made.view(n, slices, channels).transpose(0, 1).split([len(part) for part in there])
+            for part, more in zip(there, added, strict=True):
+                part += more
 
 
 class LinearWeights:
@@ -223,15 +221,13 @@ def normed(conv: NormedConv, slabs: Slabs, affine: Affine) -> Slabs:
 
 def standardising(slabs: Slabs, norm: nn.GroupNorm, gain: Tensor, offset: Tensor) -> Affine:
     """Gain and offset with which the group norm is one multiplication and one addition."""
-    sums = squares = 0.0
-    for s in slabs:
-        pixels = s.flatten(0, 2)
-        sums = sums + pixels.sum(dim=0).double()
-        squares = squares + pixels.square().sum(dim=0).double()
+    pixels = [s.flatten(0, 2) for s in slabs]
+    sums = torch.stack([p.sum(dim=0) for p in pixels]).double().sum(dim=0)
+    squares = torch.stack([p.square().sum(dim=0) for p in pixels]).double().sum(dim=0)
     count = sum(s.numel() for s in slabs) / norm.num_groups
     mean = sums.view(norm.num_groups, -1).sum(dim=1) / count
     variance = squares.view(norm.num_groups, -1).sum(dim=1) / count - mean.square()
-    inverse = (variance + norm.eps).rsqrt()
+    inverse = (variance.clamp(min=0) + norm.eps).rsqrt()  # rounding alone may leave it below 0
     per_channel = norm.num_channels // norm.num_groups
     gain = gain * inverse.float().repeat_interleave(per_channel)
     return gain, offset - gain * mean.float().repeat_interleave(per_channel)

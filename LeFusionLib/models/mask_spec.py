@@ -26,6 +26,10 @@ class MaskSpec:
     diameter_tolerance: the share by which the delivered diameter may miss the one asked for before it is drawn again.
     pieces: how many pieces of each class are kept, the largest first; () is one each. On the volume's own grid
     the largest of these numbers holds for all classes together.
+    smoothing_voxels: how far single voxels are smoothed within their slice, on the volume's own grid, before a shape is
+    read from what was drawn; a surface is smoothed anyway.
+    levels: the value in [-1, 1] from which a channel's voxels count as drawn, for each class; () is 0 for all. A class
+    of few voxels is drawn too faintly by a network that is not yet sure of it.
     boundary_channel: the network is shown the organ it draws in, beside the sphere; drawing then needs a boundary.
     organ: what that organ is, in words for people.
     nested: a channel holds its class and all that come after it, so that each class lies within the one before.
@@ -39,6 +43,8 @@ class MaskSpec:
     diameter_range_mm: tuple[float, float] | None = None
     diameter_tolerance: float = 0.15
     pieces: tuple[int, ...] = ()
+    smoothing_voxels: float = 0.0
+    levels: tuple[float, ...] = ()
     boundary_channel: bool = False
     organ: str = "the organ"
     nested: bool = False
@@ -46,7 +52,7 @@ class MaskSpec:
     published: bool = False
 
     def __post_init__(self) -> None:
-        for field in ("sphere_values", "ratings", "diameter_range_mm", "pieces", "optional"):
+        for field in ("sphere_values", "ratings", "diameter_range_mm", "pieces", "levels", "optional"):
             if getattr(self, field) is not None:
                 object.__setattr__(self, field, tuple(getattr(self, field)))
         if self.sphere_voxels is not None and not self.sphere_voxels > 0:

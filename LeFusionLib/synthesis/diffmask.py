@@ -17,7 +17,7 @@ from ..models.zoo import Model, bundled_models, load_model
 from ..volume import Volume
 from .boundary import boundary_in
 from .draw import HANDCRAFTED, Drawer, Shape
-from .grid_shape import GridShape
+from .grid_shape import GridShape, smooth_slices
 from .published_mask import clean_up, zoomed_frame
 from .watch import Cancel, Progress, Watch
 
@@ -65,16 +65,23 @@ def mask_drawer(
         patch = diffuse_shape(
             model.denoiser, model.schedule, sphere, frame, chosen, seed, ratings, inside, watch, drawn
         )
-        return shape_of(patch, frame, spec, keep)
+        return shape_of(patch, frame, spec, keep, inside)
 
     name = f"{spec.name}@{model.card.sha256[:8]}"
     return Drawer(name, tuple(spec.classes[index] for index in keep), mask.diameter_tolerance, shape)
 
 
-def shape_of(patch: np.ndarray, frame: PatchFrame, spec: ModelSpec, keep: Sequence[int]) -> LevelSet | GridShape | None:
-    """What a network has drawn, (L, D, H, W) in [-1, 1] in the patch `frame`, as a shape of the classes `keep`."""
+def shape_of(
+    patch: np.ndarray, frame: PatchFrame, spec: ModelSpec, keep: Sequence[int], inside: np.ndarray | None = None
+) -> LevelSet | GridShape | None:
+    """What a network has drawn, (L, D, H, W) in [-1, 1] in the patch `frame`, as a shape of the classes `keep`; inside
+    (D, H, W) bool: where it was allowed to draw."""
     mask = spec.mask
     assert mask is not None
+    if mask.smoothing_voxels:
+        patch = smooth_slices(patch, mask.smoothing_voxels, inside)
+    if mask.levels:
+        patch = patch - np.reshape(mask.levels, (-1, 1, 1, 1)).astype(np.float32)
     patch = mask.classes_of(patch, keep)
     if mask.published:
         cleaned = np.stack([clean_up(channel > 0) for channel in patch])

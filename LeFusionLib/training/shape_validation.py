@@ -44,7 +44,7 @@ class ShapeValidation:
             frame = spec.mask.frame(case.sphere, spec.patch_shapes[0], spec.spacing_mm, case.grid)
             real, organ = case.drawn_in(frame, spec.mask, case.sphere, None)
             patch = diffuse_shape(denoiser, schedule, case.sphere, frame, sampler, seed, boundary=organ)
-            shape = shape_of(patch, frame, spec, range(len(spec.classes)))
+            shape = shape_of(patch, frame, spec, range(len(spec.classes)), organ)
             drawn.append((real, patch))
             width = 0.0 if shape is None else shape.enclosing_sphere().diameter_mm
             errors.append(abs(width / case.sphere.diameter_mm - 1))

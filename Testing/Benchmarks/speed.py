@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import LeFusionLib as lf
+from LeFusionLib.models.blocks import DepthConv
 from LeFusionLib.models.card import bundled_models, read_card
 from LeFusionLib.models.engine import Autocast, Replayed
 from LeFusionLib.models.fast import FastUNet3D
@@ -40,15 +41,11 @@ LIDC = {"in_channels": 1, "out_channels": 1, "dim": 64, "condition_size": 16}
 EMIDEC = {"in_channels": 2, "out_channels": 2, "dim": 72, "condition_size": 32}
 BUNDLED = {name: read_card(folder).spec for name, folder in bundled_models().items()}
 FULL_SIZE = "lidc (published, full size)"
-NETWORKS: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
-    # name: (options of UNet3D, patch (D, H, W))
-    FULL_SIZE: (LIDC, (32, 64, 64)),
-    "emidec (published, full size)": (EMIDEC, (10, 72, 72)),
-    **{
-        f"{name} (bundled)": (spec.network_options(), shape)
-        for name, spec in BUNDLED.items()
-        for shape in spec.patch_shapes
-    },
+# name: (options of UNet3D, patch (D, H, W)), one for each patch
+NETWORKS: dict[str, list[tuple[dict[str, Any], tuple[int, int, int]]]] = {
+    FULL_SIZE: [(LIDC, (32, 64, 64))],
+    "emidec (published, full size)": [(EMIDEC, (10, 72, 72))],
+    **{name: [(spec.network_options(), shape) for shape in spec.patch_shapes] for name, spec in BUNDLED.items()},
 }
 GROWTH = [(16, 32, 32), (32, 32, 32), (32, 64, 64)]
 
@@ -95,7 +92,8 @@ def ceilings(repeats: int, device: torch.device) -> dict[str, float]:
 
 def variants(net: UNet3D, device: torch.device) -> dict[str, nn.Module]:
     """The same function in different ways, the baseline first."""
-    made: dict[str, nn.Module] = {} if net.deep else {"plain": PlainUNet3D(copy.deepcopy(net))}
+    deep = any(isinstance(module, DepthConv) for module in net.modules())  # ours alone: the published one has none
+    made: dict[str, nn.Module] = {} if deep else {"plain": PlainUNet3D(copy.deepcopy(net))}
     made["network as trained"] = copy.deepcopy(net)
     if device.type == "cpu":
         made["fast"] = FastUNet3D(copy.deepcopy(net))
@@ -116,22 +114,25 @@ def inputs(
 
 
 @torch.inference_mode()
-def evaluations(repeats: int, device: torch.device) -> list[dict[str, Any]]:
-    """One evaluation of each network in each way."""
+def evaluations(repeats: int, device: torch.device, names: Sequence[str]) -> list[dict[str, Any]]:
+    """One evaluation of each network in each way; errors are against the first way, the baseline."""
     rows = []
-    for name, (options, patch) in NETWORKS.items():
+    for name, options, patch in ((n, *row) for n in names for row in NETWORKS[n]):
         torch.manual_seed(0)
         net = UNet3D(**options).to(device).eval().requires_grad_(False)
         given = inputs(options, patch, device)
         with FlopCounterMode(display=False) as counter:
-            net(*given)
-        ways = variants(net, device)
-        first = next(iter(ways))
-        expected = ways[first](*given)
-        times = measured({way: partial(ways[way], *given) for way in ways}, repeats, device)
+            copy.deepcopy(net).to("meta")(*(value.to("meta") for value in given))
         gflop = counter.get_total_flops() / 1e9
+        outputs: dict[str, Tensor] = {}
+
+        def run(way: str, module: nn.Module, given: list[Tensor] = given, kept: dict[str, Tensor] = outputs) -> None:
+            kept[way] = module(*given)
+
+        ways = {way: partial(run, way, module) for way, module in variants(net, device).items()}
+        first, times = next(iter(ways)), measured(ways, repeats, device)
         for way, row in times.items():
-            made = ways[way](*given)
+            error = outputs[way] - outputs[first]
             rows.append(
                 {
                     "network": name,
@@ -141,8 +142,8 @@ def evaluations(repeats: int, device: torch.device) -> list[dict[str, Any]]:
                     **row,
                     "gflop_per_s": round(gflop / spent(row, device), 1),
                     "times_faster": round(spent(times[first], device) / spent(row, device), 2),
-                    "largest_error": float((made - expected).abs().max() / expected.abs().max()),
-                    "relative_l2": float((made - expected).norm() / expected.norm()),
+                    "largest_error": float(error.abs().max() / outputs[first].abs().max()),
+                    "relative_l2": float(error.norm() / outputs[first].norm()),
                 }
             )
             print(rows[-1], flush=True)
@@ -164,7 +165,7 @@ def peaks() -> list[dict[str, Any]]:
 
 @torch.inference_mode()
 def peak(way: str) -> None:
-    options, patch = NETWORKS[FULL_SIZE]
+    options, patch = NETWORKS[FULL_SIZE][0]
     net = UNet3D(**options).eval().requires_grad_(False)
     ways = {"plain": PlainUNet3D, "network as trained": lambda net: net, "fast": FastUNet3D}
     if way in ways:
@@ -281,6 +282,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", default="docs/benchmarks/speed")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--networks", nargs="+", choices=tuple(NETWORKS), default=tuple(NETWORKS))
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     options = parser.parse_args()
     device = torch.device(options.device)
@@ -296,7 +298,7 @@ def main() -> None:
         "load_average": round(os.getloadavg()[0], 1),
     }
     work: dict[str, Callable[[], list[dict[str, Any]]]] = {
-        "evaluations": lambda: evaluations(options.repeats, device),
+        "evaluations": lambda: evaluations(options.repeats, device, options.networks),
         "peaks": peaks,
         "growth": lambda: growth(options.repeats, device),
         "lesions": lambda: lesions(options.repeats, device),

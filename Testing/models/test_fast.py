@@ -114,6 +114,14 @@ def test_the_bundled_models_are_evaluated_so(name):
     assert distance(quick(x, torch.tensor([250])), plain(x, torch.tensor([250]))) < TOLERANCE
 
 
+@torch.inference_mode()
+def test_a_feature_map_without_any_variance_stays_finite():
+    _, quick = networks()
+    quick.plain.down[0].block1.first.conv.weight.zero_()
+    quick.plain.down[0].block1.first.conv.bias.fill_(1234.5)
+    assert quick(torch.randn(1, 2, 3, 8, 8), torch.tensor([20])).isfinite().all()
+
+
 def test_the_denoiser_keeps_what_others_ask_of_it(tiny_spec):
     plain = Denoiser(tiny_spec()).eval()
     parameters, null = sum(p.numel() for p in plain.parameters()), plain.net.null_condition

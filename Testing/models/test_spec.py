@@ -83,7 +83,7 @@ def card_of(spec, **qualities):
 def test_qualities_are_the_cards_or_follow_from_how_the_background_is_shown(tiny_spec):
     clean, noised = card_of(tiny_spec()), card_of(tiny_spec(context="noised"))
     expected = {
-        "draft": (SamplerSpec("ddim", 5, 1, 1, 1.0), SamplerSpec("ddpm", 25, 1, 2, 1.0)),
+        "draft": (SamplerSpec("ddim", 10, 1, 1, 1.0), SamplerSpec("ddpm", 25, 1, 2, 1.0)),
         "standard": (SamplerSpec("ddim", 20, 1, 1, 1.0), SamplerSpec("ddpm", 50, 1, 2, 1.0)),
         "paper": (SamplerSpec("ddpm", 300, 1, 1, 1.0), SamplerSpec("ddpm", 300, 2, 2, 1.0)),
     }

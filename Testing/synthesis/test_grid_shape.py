@@ -37,3 +37,18 @@ def test_it_is_read_voxel_for_voxel_where_it_lies_and_where_it_may():
     assert np.argwhere(mask).tolist() == [[0, 0, 2, 5], [1, 0, 2, 3], [1, 0, 2, 4]]
     assert shape.fitted_to(ControlSphere((0, 0, 0), 50)) is shape
     assert shape.enclosing_sphere().diameter_mm == pytest.approx(4 * 1.5)
+
+
+def test_single_voxels_are_smoothed_among_their_like_and_walls_stay_as_thick():
+    from LeFusionLib.synthesis.grid_shape import smooth_slices
+
+    patch = np.full((1, 2, 9, 9), -1.0, np.float32)
+    wall = np.zeros(patch.shape[1:], bool)
+    wall[0, 3:6] = True
+    patch[0, wall] = 1.0
+    assert np.allclose(smooth_slices(patch, 1.0, wall), patch)  # only lesion in the wall: it is as it was
+    patch[0, 0, 4, 4] = -1.0  # a hole of one voxel
+    patch[0, 1, 4, 4] = 1.0  # and a speck outside, where nothing was allowed
+    smooth = smooth_slices(patch, 1.0, wall)
+    assert (smooth[0, wall] > 0).all() and (smooth[0][~wall] == patch[0][~wall]).all()
+    assert smooth_slices(patch, 1.0, None)[0, 1, 4, 4] < 0  # without a wall every voxel counts

@@ -43,7 +43,8 @@ def case(slices=5, pmo=True, matrix=OBLIQUE):
 
 @pytest.fixture
 def settings():
-    spec = replace(SPEC, patch_shapes=((8, 32, 32),), dim=8, dim_mults=(1, 2), head_dim=8)
+    mask = replace(SPEC.mask, smoothing_voxels=0.0, levels=())  # drawings are compared voxel by voxel
+    spec = replace(SPEC, patch_shapes=((8, 32, 32),), dim=8, dim_mults=(1, 2), head_dim=8, mask=mask)
     sampler = SamplerSpec("ddim", 2, 1, 1, 1.0)
     return replace(PRESETS["cardiac-mi-pmo-mask"], spec=spec, steps=2, batch_size=2, validate_every=2, save_every=1,
                    validation_share=0.3, sampler=sampler)  # fmt: skip
@@ -206,6 +207,20 @@ def test_a_class_that_was_asked_for_by_name_is_there_or_the_dice_are_thrown_agai
     assert lf.draw_lesion_mask(volume, heart.sphere, model, boundary=heart.organ).voxels("no_reflow") == 0
     with pytest.raises(LeFusionError, match="6 shapes were drawn.*no no_reflow"):
         lf.draw_lesion_mask(volume, heart.sphere, model, boundary=heart.organ, lesion_class=CLASSES)
+
+
+def test_a_faint_class_counts_from_its_own_level_and_stays_in_the_one_before(settings):
+    from LeFusionLib.geometry import PatchFrame
+    from LeFusionLib.synthesis.diffmask import shape_of
+
+    patch = np.full((2, 2, 16, 16), -1, np.float32)
+    patch[0, 0, 4:9, 4:9] = 0.8  # an infarct, and in and beside it no-reflow that the network is not sure of
+    patch[1, 0, 5:8, 5:12] = -0.6
+    frame = PatchFrame(patch.shape[1:], OBLIQUE)
+    for levels, inner in (((), 0), ((0.0, -0.75), 12)):
+        spec = replace(settings.spec, mask=replace(settings.spec.mask, levels=levels))
+        lesion = shape_of(patch, frame, spec, (0, 1)).lesion
+        assert [int(mask.sum()) for mask in lesion.array] == [25 - inner, inner]
 
 
 def test_without_anatomy_only_when_asked(settings, tiny_model):
