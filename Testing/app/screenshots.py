@@ -37,6 +37,13 @@ def small(picture):
 def main():
     output = tempfile.mkdtemp()
     server = Server(["-o", output, "--device", "cpu", *sys.argv[1:]])
+    try:
+        draw(server)
+    finally:
+        server.stop()
+
+
+def draw(server):
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1366, "height": 768})
@@ -80,7 +87,6 @@ def main():
         person.wait(lambda: "lies in air" in person.text("aside"), "the air is told")
         shoot("air")
         browser.close()
-    server.stop()
 
 
 if __name__ == "__main__":

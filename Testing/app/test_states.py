@@ -201,17 +201,17 @@ def test_an_idle_session_ends_with_its_worker_and_can_be_gone_on_with(desk, serv
         person.page.wait_for_selector("[data-lesion='1']")
 
 
-def test_a_server_that_was_started_anew_is_told(desk, serve, data, tiny_folder):
+def test_a_server_that_was_started_anew_is_told(desk, serve, data, tiny_folder, request):
     with serve() as server:
         person = desk(server)
         port = int(server.base.rpartition(":")[2])
     person.page.wait_for_selector("#lefusion-veil")
     person.wait(lambda: "connection" in person.text("#lefusion-veil"), "the page says so")
     again = Server(["--data", data, "--model", tiny_folder], port=port)
+    request.addfinalizer(again.stop)
     person.wait(lambda: "started anew" in person.text("#lefusion-veil"), "and when it is back")
     person.page.click("#lefusion-veil button")
     person.page.wait_for_selector("#tab-lesions")
-    again.stop()
 
 
 def test_a_second_app_waits_for_its_turn(desk, serve, slow_server):
