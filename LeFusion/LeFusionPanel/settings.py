@@ -9,7 +9,7 @@ from slicer.i18n import tr as _
 from LeFusionLib import SamplerSpec
 from LeFusionLib import scene as bridge
 from LeFusionLib.models.card import bundled_models
-from LeFusionLib.models.sampler_spec import METHODS
+from LeFusionLib.models.sampler_spec import METHODS, QUALITIES
 from LeFusionLib.synthesis.draw import HANDCRAFTED
 
 MODEL_FOLDER_SETTING = "LeFusion/modelFolder"  # the folder chosen last on this computer
@@ -25,8 +25,8 @@ class Settings:
         self.bundled, self.updating = {"texture": [], "mask": []}, False
         self.showDevices(DEVICES)
         self.ui.samplerCombo.addItem(_("model's own"))
-        for method in METHODS:
-            self.ui.samplerCombo.addItem(method)
+        for name in (*QUALITIES, *METHODS):
+            self.ui.samplerCombo.addItem(name)
         self.ui.volumeSelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onVolume)
         self.ui.boundarySelector.connect("currentNodeChanged(vtkMRMLNode*)", self.onBoundary)
         self.ui.segmentCombo.connect("activated(int)", self.onSegment)
@@ -135,10 +135,6 @@ class Settings:
     def onAnyModality(self, on):
         if not self.silent():
             self.parameters.any_modality = on
-
-    def bounded(self):
-        """Is there a boundary, or the word that none is wanted?"""
-        return self.parameters.boundary is not None or bool(self.parameters.built_in_boundary)
 
     def onModel(self, index):
         if index < len(self.modelNames):

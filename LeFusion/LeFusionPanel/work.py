@@ -43,8 +43,7 @@ class Work:
             return self.panel.settings.model.error
         try:
             parameters, maskSpec = self.panel.parameters, self.panel.settings.model.mask_spec()
-            bounded = self.panel.settings.bounded()
-            bridge.check_lesions(parameters.volume, parameters.spheres, card.spec, maskSpec, bounded)
+            bridge.check_lesions(parameters.volume, parameters.spheres, card.spec, maskSpec, parameters.bounded)
         except LeFusionError as error:
             return str(error)
         return ""

@@ -68,7 +68,7 @@ class Work:
             if not node.GetNumberOfDefinedControlPoints():
                 return f"Click into a slice to place lesion {app.lesions.number_of(node)}."
         try:
-            check_lesions(app.scan.node, nodes, card.spec, app.model.mask_spec())
+            check_lesions(app.scan.node, nodes, card.spec, app.model.mask_spec(), app.parameters.bounded)
         except LeFusionError as error:
             return str(error)
         return ""

@@ -121,6 +121,11 @@ class Parameters:
         self._set("built_in_boundary", name)
 
     @property
+    def bounded(self) -> bool:
+        """Is there a boundary, or the word that none is wanted?"""
+        return self.boundary is not None or bool(self.built_in_boundary)
+
+    @property
     def any_modality(self) -> bool:
         """Also in scans that the model was not made for."""
         return self._text("any_modality") == "1"
