@@ -18,7 +18,6 @@ from .progress import Interrupt, Reporter
 if TYPE_CHECKING:
     from .models.zoo import Model
     from .synthesis.result import SynthesisResult
-    from .training.distill_settings import DistillSettings
 
 
 def synthesize(options: argparse.Namespace) -> None:
@@ -222,33 +221,14 @@ def convert(options: argparse.Namespace) -> None:
 
 
 def train(options: argparse.Namespace) -> None:
-    """`lefusion train`: a preset on the user's data."""
+    """`lefusion train`: a preset on the user's data; or a student of few steps, of a model that is there."""
     from .training.distill_settings import DISTILLATIONS, distillation
     from .training.settings import preset
 
-    if options.preset in DISTILLATIONS:
-        return _distill(options, distillation)
-    settings = preset(
-        options.preset,
-        steps=options.steps,
-        batch_size=options.batch_size,
-        learning_rate=options.learning_rate,
-        seed=options.seed,
-    )
-    if options.dry_run:
-        sys.stdout.write(json.dumps(settings.to_dict(), indent=1) + "\n")
-        return
-    from .training.train import train as run_training
-
-    folder = run_training(settings, Path(options.data), Path(options.run), options.mixed_precision)
-    sys.stdout.write(f"{folder}\n")
-
-
-def _distill(options: argparse.Namespace, distillation: "Callable[..., DistillSettings]") -> None:
-    """A student of few steps, of a model that is there."""
-    if options.mixed_precision != "no":
+    distilled = options.preset in DISTILLATIONS
+    if distilled and options.mixed_precision != "no":
         raise LeFusionError(f"'{options.preset}' is distilled in float32; leave --mixed-precision away.")
-    settings = distillation(
+    settings: Any = (distillation if distilled else preset)(
         options.preset,
         steps=options.steps,
         batch_size=options.batch_size,
@@ -258,10 +238,17 @@ def _distill(options: argparse.Namespace, distillation: "Callable[..., DistillSe
     if options.dry_run:
         sys.stdout.write(json.dumps(settings.to_dict(), indent=1) + "\n")
         return
-    from .models.zoo import chosen_device
-    from .training.distill import distill
+    data, run = Path(options.data), Path(options.run)
+    if distilled:
+        from .models.zoo import chosen_device
+        from .training.distill import distill
 
-    sys.stdout.write(f"{distill(settings, Path(options.data), Path(options.run), chosen_device('auto'))}\n")
+        folder = distill(settings, data, run, chosen_device("auto"))
+    else:
+        from .training.train import train as run_training
+
+        folder = run_training(settings, data, run, options.mixed_precision)
+    sys.stdout.write(f"{folder}\n")
 
 
 def evaluate(options: argparse.Namespace) -> None:
