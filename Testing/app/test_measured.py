@@ -73,8 +73,10 @@ def test_long_use_does_not_grow(desk, server):
         person.wait_message("The shape is")
         person.make()
         person.wait_message("Done")
-        page.check("#difference")
-        page.uncheck("#difference")
+        for wanted in (True, False):  # the page shows a click at once, and again when the server has heard it
+            page.click("#difference")
+            page.wait_for_timeout(500)
+            person.wait(lambda wanted=wanted: page.is_checked("#difference") == wanted, "the difference is switched")
         page.click("#download-files")
         person.wait(lambda: page.locator(".downloads a").count() == 3, "files")
         rounds += 1
