@@ -13,7 +13,8 @@ MISTAKE, CANCELLED = 2, 130  # exit statuses beside 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit status."""
+    """Run the command line; returns the exit status. Leaves logging as it was, for programs that call it."""
+    disabled = logging.root.manager.disable
     try:
         options = _parser().parse_args(argv)
         logging.basicConfig(level=logging.INFO if options.command == "train" else logging.WARNING, format="%(message)s")
@@ -31,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ImportError as error:
         extras = "lefusion[demo,evaluate,train]"
         return _say(f"A package is missing ({error.name}). Install it with: pip install '{extras}'", MISTAKE)
+    finally:
+        logging.disable(disabled)
     return 0
 
 

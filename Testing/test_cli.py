@@ -213,6 +213,14 @@ def test_a_mistake_is_one_clear_line_with_status_2_and_nothing_written(scan, mod
     assert not (tmp_path / "out").exists()
 
 
+def test_quiet_is_over_when_the_command_is(capsys, caplog):
+    import logging
+
+    assert main(["models", "--quiet"]) == 0
+    logging.getLogger("LeFusionLib.synthesis.draw").warning("few slices")
+    assert "few slices" in caplog.text
+
+
 def test_an_unknown_model_names_the_bundled_ones(scan, tmp_path, capsys):
     assert run("synthesize", scan, *CENTER, "--diameter", 8, "--model", "lung-nodul", "-o", tmp_path / "out") == 2
     assert "no model 'lung-nodul'" in capsys.readouterr().err
