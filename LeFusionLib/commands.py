@@ -199,10 +199,11 @@ def models(options: argparse.Namespace) -> None:
     for name, folder in bundled_models().items():
         card = read_card(folder)
         textures = "; ".join(f"{cls}: {', '.join(presets)}" for cls, presets in card.textures.items())
+        textures = f"  textures {textures}, random\n" if textures else ""  # a model of shapes has none
         size = (folder / WEIGHTS).stat().st_size / 2**20
         sys.stdout.write(
             f"{name}\n  {card.description}\n  kind {card.spec.kind}, classes {', '.join(card.spec.classes)}, "
-            f"{size:.1f} MiB\n  textures {textures or 'none'}, random\n  licence {card.licence}\n"
+            f"{size:.1f} MiB\n{textures}  licence {card.licence}\n"
         )
 
 
