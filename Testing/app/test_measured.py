@@ -1,7 +1,8 @@
 """How fast, and how steady: start, drag and a soak. Figures are printed (`pytest -s`).
 
 The bounds leave room for a busy machine.
-Two hours of use: LEFUSION_SOAK_MINUTES=120 make test-app.
+Two hours of use: LEFUSION_SOAK_MINUTES=120 make test-app; LEFUSION_SOAK_PAUSE=15 waits that long after each lesion, as a
+person would.
 """
 
 import os
@@ -12,6 +13,7 @@ import pytest
 pytestmark = pytest.mark.browser
 
 SOAK_MINUTES = float(os.environ.get("LEFUSION_SOAK_MINUTES", 1))
+SOAK_PAUSE = float(os.environ.get("LEFUSION_SOAK_PAUSE", 0))  # seconds
 FRAMES = """name => {
   const view = document.querySelector("#view-" + name);
   window.heard = [];
@@ -57,6 +59,7 @@ def test_a_drag_is_seen_at_once(desk, server):
     assert waits[15] < 400
 
 
+@pytest.mark.timeout(600 + 120 * SOAK_MINUTES)
 def test_long_use_does_not_grow(desk, server):
     person = desk(server)
     page = person.page
@@ -82,6 +85,9 @@ def test_long_use_does_not_grow(desk, server):
         rounds += 1
         if rounds == 4:  # caches are warm
             settled = server.memory_mb()
+        if rounds % 20 == 0:
+            print(f"{(time.monotonic() - begun) / 60:.0f} min, {rounds} rounds: {server.memory_mb():.0f} MB", flush=True)
+        page.wait_for_timeout(1000 * SOAK_PAUSE)
     grown = server.memory_mb() - settled
     print(f"\n{rounds} rounds in {(time.monotonic() - begun) / 60:.1f} min: {settled:.0f} MB, then {grown:+.0f} MB")
     assert grown < 200
