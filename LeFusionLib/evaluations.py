@@ -51,21 +51,11 @@ def evaluate_groups(options: argparse.Namespace) -> None:
 def evaluate_shapes(options: argparse.Namespace) -> None:
     """Real shapes of held-out patients, hand-crafted and drawn ones compared: distributions, variety, copying, size."""
     from .evaluation.mask_shapes import evaluate_shapes as compare
-    from .evaluation.mask_shapes import lesion_of
     from .synthesis.diffmask import open_mask_model
     from .synthesis.draw import DIFFMASK, HANDCRAFTED
-    from .training.shape_cases import read_masks
-    from .training.train import patient_hash
 
     model = open_mask_model(options.model or DIFFMASK, options.device)
-    held_out = model.card.training.get("held_out_patients_sha256", ())
-    low, high = (model.spec.mask and model.spec.mask.diameter_range_mm) or (0.0, float("inf"))
-    sides: dict[bool, list[Any]] = {True: [], False: []}
-    for mask, patient in read_masks(Path(options.data)):
-        if low <= lesion_of(mask, (1.0, 1.0, 1.0)).diameter_mm() <= high:
-            sides[patient_hash(patient) in held_out].append(mask)
-    if not sides[True]:
-        raise LeFusionError("None of these patients was held out of the model's training; nothing can be compared.")
+    held_out, training = _shapes_of(model, options)
     refused: list[str] = []
 
     def drawer(shape_model: Any) -> Callable[..., lf.LesionMask]:
@@ -79,9 +69,26 @@ def evaluate_shapes(options: argparse.Namespace) -> None:
         return draw
 
     drawers = {HANDCRAFTED: drawer(HANDCRAFTED), model.spec.name: drawer(model)}
-    summary = compare(sides[True], sides[False], drawers, options.seed, Path(options.output))
+    summary = compare(held_out, training, drawers, options.seed, Path(options.output))
     summary["refused and drawn with another seed"] = len(refused)
     reporter_of(options).say(json.dumps(summary, indent=1), summary=summary)
+
+
+def _shapes_of(model: Any, options: argparse.Namespace) -> tuple[list[Any], list[Any]]:
+    """Real masks of sizes that the mask model draws: of patients that it has not seen, and of the others."""
+    from .evaluation.mask_shapes import lesion_of
+    from .training.shape_cases import read_masks
+    from .training.train import patient_hash
+
+    hashes = model.card.training.get("held_out_patients_sha256", ())
+    low, high = (model.spec.mask and model.spec.mask.diameter_range_mm) or (0.0, float("inf"))
+    sides: dict[bool, list[Any]] = {True: [], False: []}
+    for mask, patient in read_masks(Path(options.data)):
+        if low <= lesion_of(mask, (1.0, 1.0, 1.0)).diameter_mm() <= high:
+            sides[patient_hash(patient) in hashes].append(mask)
+    if not sides[True]:
+        raise LeFusionError("None of these patients was held out of the model's training; nothing can be compared.")
+    return sides[True], sides[False]
 
 
 def evaluate_spheres(options: argparse.Namespace) -> None:
@@ -199,8 +206,8 @@ def _write(rows: Sequence[Any], summary: dict[str, Any], markdown: str, files: S
 
 
 def evaluate_sampler(options: argparse.Namespace) -> None:
-    """Faster settings of the sampler against the slow one, on held-out lesions and in normal tissue."""
-    from .evaluation.sampler_gate import as_markdown, sampler_gate
+    """Faster settings of the sampler against the slow one: on held-out lesions and in normal tissue, or of a model of
+    shapes in the spheres of held-out lesions."""
     from .models.sampler_spec import SamplerSpec
 
     files = _outputs(options, (".csv", ".json", ".md"))
@@ -208,12 +215,28 @@ def evaluate_sampler(options: argparse.Namespace) -> None:
     asked = sampler_of(options)
     slow = model.card.sampler_for(asked if asked.method else replace(asked, method="paper"))
     settings = [(text, model.card.sampler_for(SamplerSpec.parse(text))) for text in options.settings]
-    scenes = [*_held_out_scenes(model, options), *_normal_scenes(model, options)]
-    rows = sampler_gate(model, scenes, (f"slow ({slow.method})", slow), settings, seed=options.seed)
-    about = f"`{model.spec.name}`, {len(scenes)} lesions, slow sampler {slow.method} with {slow.num_steps} steps."
+    judge = _judged_shapes if model.spec.kind == "mask" else _judged_tissue
+    rows, table, made = judge(model, (f"slow ({slow.method})", slow), settings, options)
+    about = f"`{model.spec.name}`, {made}, slow sampler {slow.method} with {slow.num_steps} steps."
     passes = {row.setting: row.passes for row in rows[1:]}
-    _write(rows, {"about": about, "passes": passes}, as_markdown(rows, about), files)
-    reporter_of(options).say(as_markdown(rows, about), passes=passes)
+    _write(rows, {"about": about, "passes": passes}, table(rows, about), files)
+    reporter_of(options).say(table(rows, about), passes=passes)
+
+
+def _judged_tissue(model: Any, slow: Any, settings: Any, options: argparse.Namespace) -> tuple[Any, Any, str]:
+    from .evaluation.sampler_gate import as_markdown, sampler_gate
+
+    scenes = [*_held_out_scenes(model, options), *_normal_scenes(model, options)]
+    return sampler_gate(model, scenes, slow, settings, seed=options.seed), as_markdown, f"{len(scenes)} lesions"
+
+
+def _judged_shapes(model: Any, slow: Any, settings: Any, options: argparse.Namespace) -> tuple[Any, Any, str]:
+    from .evaluation.shape_gate import as_markdown, shape_gate
+
+    held_out, _ = _shapes_of(model, options)
+    chosen = np.random.default_rng(options.seed).permutation(len(held_out))[: options.sites]
+    real = [held_out[index] for index in sorted(chosen)]
+    return shape_gate(model, real, slow, settings, seed=options.seed), as_markdown, f"{len(real)} spheres"
 
 
 def _held_out_scenes(model: Any, options: argparse.Namespace) -> list[Any]:

@@ -1,8 +1,8 @@
 """How fast, and how steady: start, drag and a soak. Figures are printed (`pytest -s`).
 
 The bounds leave room for a busy machine.
-Two hours of use: LEFUSION_SOAK_MINUTES=120 make test-app; LEFUSION_SOAK_PAUSE=15 waits that long after each lesion, as a
-person would.
+Two hours of use: LEFUSION_SOAK_MINUTES=120 make test-app; LEFUSION_SOAK_PAUSE=15 waits that long after each lesion,
+as a person would.
 """
 
 import os
@@ -86,7 +86,8 @@ def test_long_use_does_not_grow(desk, server):
         if rounds == 4:  # caches are warm
             settled = server.memory_mb()
         if rounds % 20 == 0:
-            print(f"{(time.monotonic() - begun) / 60:.0f} min, {rounds} rounds: {server.memory_mb():.0f} MB", flush=True)
+            minutes = (time.monotonic() - begun) / 60
+            print(f"{minutes:.0f} min, {rounds} rounds: {server.memory_mb():.0f} MB", flush=True)
         page.wait_for_timeout(1000 * SOAK_PAUSE)
     grown = server.memory_mb() - settled
     print(f"\n{rounds} rounds in {(time.monotonic() - begun) / 60:.1f} min: {settled:.0f} MB, then {grown:+.0f} MB")
