@@ -139,12 +139,14 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command("app", "place and make lesions in a browser, on this computer")
     sub.add_argument("volume", nargs="?", help="the scan to open first (default: a made-up chest CT)")
+    _boundary(sub)
     sub.add_argument("--port", type=int, default=8080, help="of the page's address; 0 takes a free one (default: 8080)")
     sub.add_argument("--host", default="127.0.0.1", help="the network interface; any but this computer's needs a token")
     sub.add_argument("--token", help="word that the address must bring (default: none here, a new one elsewhere)")
     sub.add_argument("--data", help="folder whose scans can be chosen on the page; nothing outside it can")
     sub.add_argument("-o", "--output", help="folder that results are saved into (default: downloads only)")
     sub.add_argument("--mask-model", help="what draws the shapes: a name, a folder, or 'handcrafted'")
+    _any_modality(sub)
     sub.add_argument("--idle", type=float, default=120.0, help="minutes without use that end a session; 0 is never")
     _model(sub)
     _sampler(sub)
@@ -194,8 +196,12 @@ def _tissue(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--labels", nargs="+", metavar="CLASS=NUMBER", help="which number of a mask is which class, such as infarct=3"
     )
-    sub.add_argument("--any-modality", action="store_true", help="use the model for scans it was not made for")
+    _any_modality(sub)
     sub.add_argument("--image-format", choices=(".nii.gz", ".nii", ".nrrd", ".mha"), help="default: the input's")
+
+
+def _any_modality(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--any-modality", action="store_true", help="use the model for scans it was not made for")
 
 
 def _seed(sub: argparse.ArgumentParser) -> None:

@@ -57,7 +57,7 @@ def synthesize(options: argparse.Namespace) -> None:
                 options.any_modality,
             )
         else:
-            boundary = given_boundary(options.boundary)
+            boundary = given_boundary(options.boundary, volume)
             request = _request(options, texture, boundary.built_in)
             result = lf.run_request(volume, request, boundary.mask, reporter.progress, cancel, models)
         clock.add(result.report["seconds"])
@@ -145,7 +145,8 @@ def draw_mask(options: argparse.Namespace) -> None:
     targets = [first] if options.count == 1 else [_numbered(first, options.shape + n) for n in range(options.count)]
     check_output(targets, [options.volume, *filter(None, [boundary_file(options.boundary)])], options.overwrite)
     volume = lf.read_volume(options.volume)
-    lesions, mask_model, boundary = _lesions(options), options.mask_model or DIFFMASK, given_boundary(options.boundary)
+    lesions, mask_model = _lesions(options), options.mask_model or DIFFMASK
+    boundary = given_boundary(options.boundary, volume)
     reporter, models = reporter_of(options), cache(lf.load_model)
     masks = []
     with Interrupt() as cancel:
@@ -268,6 +269,7 @@ def app(options: argparse.Namespace) -> None:
 
     settings = AppOptions(
         volume=_path(options.volume),
+        boundary=options.boundary,
         data=_path(options.data),
         output=_path(options.output),
         host=options.host,
@@ -276,6 +278,7 @@ def app(options: argparse.Namespace) -> None:
         model=options.model,
         mask_model=options.mask_model,
         device=options.device,
+        any_modality=options.any_modality,
         sampler=sampler_of(options),
         idle_minutes=options.idle,
     )

@@ -61,6 +61,24 @@ def same_grid(first: Grid, second: Grid) -> bool:
     return bool(np.abs(there - corners).max() <= COINCIDE_VOXELS)
 
 
+def nearest_on(mask: np.ndarray, ijk_to_ijk: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """(D, H, W) bool of this `shape`: the value of `mask` (d, h, w) bool at the voxel nearest to each voxel of a grid.
+
+    `ijk_to_ijk` (4, 4) leads from that grid's (i, j, k) to those of the mask; beyond the mask there is nothing.
+    """
+    from scipy.ndimage import affine_transform
+
+    nearest = affine_transform(
+        mask.astype(np.uint8),
+        ijk_to_ijk[2::-1, 2::-1],
+        ijk_to_ijk[2::-1, 3] + TIE_VOXELS,
+        output_shape=shape,
+        order=0,
+        mode="grid-constant",
+    )
+    return nearest != 0
+
+
 def describe_grid(grid: Grid) -> str:
     """A grid in words, for error messages."""
     spacing = " x ".join(f"{mm:.4g}" for mm in spacing_of(grid.ijk_to_ras))

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import LeFusionError, unknown_name
-from .io import read_labels
+from .geometry import describe_grid, nearest_on, same_grid
+from .io import read_labels, segment_names
 from .lesion_mask import LesionMask
+from .volume import Volume
 
 if TYPE_CHECKING:
     from .models.spec import ModelSpec
@@ -24,24 +26,45 @@ class GivenBoundary:
     built_in: str | None = None
 
 
-def given_boundary(text: str | None) -> GivenBoundary:
-    """`lung`, FILE, FILE:SEGMENT or FILE:2,3,4; the file is read."""
+def given_boundary(text: str | None, volume: Volume) -> GivenBoundary:
+    """`lung`, FILE, FILE:SEGMENT or FILE:2,3,4; the file is read, its organ is on the volume's grid."""
     from .synthesis.boundary import BUILT_IN
 
     file = boundary_file(text)
     if text is None or file is None:
         return GivenBoundary(built_in=text if text in BUILT_IN else None)
-    asked = text[len(file) + 1 :] or None
-    try:
-        parts = [read_labels(file, asked)]
-    except LeFusionError:
-        if asked is None or "," not in asked:
-            raise
-        parts = [read_labels(file, segment) for segment in asked.split(",")]
+    return GivenBoundary(file, organ_in(file, named_segments(text, file), volume))
+
+
+def named_segments(text: str, file: str) -> list[str]:
+    """The segments in FILE:SEGMENTS; [] for all. A comma parts them, unless one segment has it in its name."""
+    asked = text[len(file) + 1 :]
+    if "," not in asked or asked in segment_names(file):
+        return [asked] if asked else []
+    return asked.split(",")
+
+
+def organ_in(file: str | Path, segments: Sequence[str], volume: Volume) -> LesionMask:
+    """The segments of a label map or segmentation together, all where none is named, on the volume's grid.
+
+    A file on another grid is met where it lies in the world, as 3D Slicer does: each voxel of the volume has the label
+    of the voxel nearest to its centre. Raises `LeFusionError` where nothing is there.
+    """
+    name = Path(file).name
+    parts = [read_labels(file, segment) for segment in segments] or [read_labels(file)]
     inside = np.logical_or.reduce([labels > 0 for labels, _, _ in parts])
     if not inside.any():
-        raise LeFusionError(f"The boundary in {Path(file).name} is empty. Give a segmentation with voxels in it.")
-    return GivenBoundary(file, LesionMask(inside, parts[0][1], ("boundary",)))
+        raise LeFusionError(f"The boundary in {name} is empty. Give a segmentation with voxels in it.")
+    organ = LesionMask(inside, parts[0][1], ("boundary",))
+    if same_grid(organ, volume):
+        return organ
+    here = nearest_on(inside, np.linalg.inv(organ.ijk_to_ras) @ volume.ijk_to_ras, volume.shape)
+    if not here.any():
+        raise LeFusionError(
+            f"The boundary in {name} has no voxel in the volume '{volume.name}': it lies elsewhere. Boundary: "
+            f"{describe_grid(organ)}. Volume: {describe_grid(volume)}. Give the segmentation of this scan."
+        )
+    return LesionMask(here, volume.ijk_to_ras, ("boundary",))
 
 
 def boundary_file(text: str | None) -> str | None:

@@ -26,6 +26,17 @@ MODALITIES = {  # by the codes of DICOM
 }
 
 
+def likely_modality(volume: Volume) -> str:
+    """Of `MODALITIES`: the header's word, else what the grey values can be."""
+    if volume.modality in MODALITIES:
+        return volume.modality
+    return next(code for code, row in MODALITIES.items() if row.has_air == _has_air(volume))
+
+
+def _has_air(volume: Volume) -> bool:
+    return bool(np.count_nonzero(volume.array < AIR) >= LEAST_SHARE * volume.array.size)
+
+
 def check_modality(volume: Volume, modality: str | None, model: str) -> None:
     """Refuse a volume of another modality than the one that `model` was made for; None goes with all.
 
@@ -39,8 +50,7 @@ def check_modality(volume: Volume, modality: str | None, model: str) -> None:
     if volume.modality is not None:
         fits, found = volume.modality == modality, f"says that it is {volume.modality}"
     else:
-        air = np.count_nonzero(volume.array < AIR) >= LEAST_SHARE * volume.array.size
-        fits = bool(air) == wanted.has_air
+        fits = _has_air(volume) == wanted.has_air
         found = f"has values from {volume.array.min():g} to {volume.array.max():g} ({wanted.hint})"
     if not fits:
         raise LeFusionError(

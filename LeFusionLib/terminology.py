@@ -25,6 +25,11 @@ def terminology_entry(class_name: str) -> str:
     return "~".join([name, _code(category), _code(row), "^^", REGIONS, region, "^^"])
 
 
+def class_label(class_name: str) -> str:
+    """The class as people read it: "no-reflow"."""
+    return class_name.replace("_", "-")
+
+
 def class_meanings() -> dict[str, str]:
     """{class: what it is, where, and its code}, of all classes in the list, in words for people."""
     types = json.loads(FILE.read_text(encoding="utf-8"))["SegmentationCodes"]["Category"][0]["Type"]

@@ -16,6 +16,7 @@ BINS = 16
 BIN_EDGES = np.linspace(-1.0, 1.0, BINS + 1)  # of normalised grey values
 BIN_CENTERS = (BIN_EDGES[:-1] + BIN_EDGES[1:]) / 2
 RANDOM = "random"
+CUSTOM = "custom"  # what a texture that is no preset is called
 PUBLISHED = Path(__file__).parent / "data" / "published_textures.json"
 FLUCTUATION = 0.1  # LeFusion (ICLR 2025), appendix, "Selection of Histograms": each component within +-10 %
 
@@ -166,7 +167,7 @@ def resolve_texture(
     Only "random" uses `rng`. What is no preset is called "custom", or like its file.
     """
     if isinstance(texture, TextureHistogram):
-        return "custom", texture
+        return CUSTOM, texture
     if isinstance(texture, int | np.integer) and not isinstance(texture, bool):
         if not 0 <= texture < len(presets):
             numbered = ", ".join(f"{index} {name}" for index, name in enumerate(presets))
@@ -180,7 +181,7 @@ def resolve_texture(
     if isinstance(texture, Path) or (isinstance(texture, str) and (Path(texture).suffix or Path(texture).is_file())):
         return Path(texture).stem, TextureHistogram.read(texture)
     if isinstance(texture, Sequence | np.ndarray) and not isinstance(texture, str | bytes):
-        return "custom", TextureHistogram(tuple(texture))
+        return CUSTOM, TextureHistogram(tuple(texture))
     raise unknown_name("texture", texture, [*presets, RANDOM])
 
 

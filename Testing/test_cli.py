@@ -149,17 +149,32 @@ def test_a_boundary_file_keeps_the_lesion_in_and_an_empty_or_foreign_one_is_refu
     assert run(*words, "--boundary", tmp_path / "half.nii.gz", "-o", tmp_path / "out") == 0
     assert not lf.read_labels(tmp_path / "out" / "scan.seg.nrrd")[0][half == 0].any()
     lf.write_volume(lf.Volume(half * 0, volume.ijk_to_ras), tmp_path / "empty.nii.gz")
-    lf.write_volume(lf.Volume(half[:-1], volume.ijk_to_ras), tmp_path / "other.nii.gz")
+    away = volume.ijk_to_ras + np.outer([0, 0, 1, 0], [0, 0, 0, 500])
+    lf.write_volume(lf.Volume(half, away), tmp_path / "other.nii.gz")
     lf.write_volume(lf.Volume(1 - half, volume.ijk_to_ras), tmp_path / "elsewhere.nii.gz")
     far = ["synthesize", scan, "--center", "-16", "-10", "12", "--diameter", 6, "--model", model]
     for line, name, says in (
         (words, "empty", "is empty"),
-        (words, "other", "different grids"),
+        (words, "other", "lies elsewhere"),
         (far, "elsewhere", "no voxel inside the boundary"),
     ):
         assert run(*line, "--boundary", tmp_path / f"{name}.nii.gz", "-o", tmp_path / "none") == 2
         error = capsys.readouterr().err
         assert error.count("\n") == 1 and says in error and not (tmp_path / "none").exists()
+
+
+def test_a_boundary_on_another_grid_is_met_where_it_lies_in_the_world(scan, model, tmp_path):
+    volume = lf.read_volume(scan)
+    half = np.zeros(volume.shape, np.uint8)
+    half[:, :, 16:] = 1
+    flipped = volume.ijk_to_ras @ np.diag([-1.0, 1, 1, 1])
+    flipped[:3, 3] += volume.ijk_to_ras[:3, 0] * (volume.shape[2] - 1)
+    words = ["synthesize", scan, *CENTER, "--diameter", 8, "--model", model]
+    for name, array, matrix in (("own", half, volume.ijk_to_ras), ("flipped", half[:, :, ::-1], flipped)):
+        lf.write_volume(lf.Volume(np.ascontiguousarray(array), matrix), tmp_path / f"{name}.nii.gz")
+        assert run(*words, "--boundary", tmp_path / f"{name}.nii.gz", "-o", tmp_path / name) == 0
+    ours, theirs = (lf.read_labels(tmp_path / name / "scan.seg.nrrd")[0] for name in ("own", "flipped"))
+    assert np.array_equal(ours, theirs)
 
 
 def test_progress_json_is_one_object_per_line(scan, model, tmp_path, capsys):

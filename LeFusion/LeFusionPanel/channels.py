@@ -3,67 +3,65 @@
 import qt
 from slicer.i18n import tr as _
 
-from LeFusionLib.synthesis.result import CLASS_COLORS
-from LeFusionLib.terminology import class_meanings
-from LeFusionLib.texture import RANDOM, expected_texture
+from LeFusionLib.scene import channels_of, with_class
+from LeFusionLib.terminology import class_label
+from LeFusionLib.texture import CUSTOM, RANDOM, expected_texture
 
 from .textures import drawHistogram, rangeText
 
-CUSTOM = "custom"
 SWATCH = 12  # pixels
 
 
 class Channels:
     """Shows the classes and textures of the selected lesion and tells of changes.
 
-    `onClasses(names)` and `onTexture(name, texture)` are called with what the user chose. The first class is shown by
-    the panel's own widgets, each further one by widgets like them.
+    `onSettings(settings)` and `onTexture(name, texture)` are called with what the user chose. The first class is shown
+    by the panel's own widgets, each further one by widgets like them.
     """
 
-    def __init__(self, ui, onClasses, onTexture):
-        self.ui, self.onClasses = ui, onClasses
-        self.boxes, self.chosen, self.updating = {}, (), False
+    def __init__(self, ui, onSettings, onTexture):
+        self.ui, self.onSettings = ui, onSettings
+        self.boxes, self.channels, self.settings, self.updating = {}, [], None, False
         self.onTexture = onTexture
         self.rows = [TextureRow(self, ui.textureLabel, ui.textureCombo, ui.histogramLabel, ui.rangeLabel)]
 
-    def show(self, card, settings, window):
-        """What `settings` of a sphere say, for the model of `card` (or None), whose grey values are `window`'s."""
+    def show(self, card, maskSpec, settings, window):
+        """What `settings` of a sphere say, for the model of `card` (or None), whose grey values are `window`'s, and the
+        specification of the one that draws shapes."""
         self.updating = True
-        offered = card.spec.classes if card is not None else ()
-        names = list(dict.fromkeys([*class_meanings(), *offered, *settings.classes]))
-        for name in names:
-            if name not in self.boxes:
-                self.boxes[name] = self._newBox(name)
+        self.settings = settings
+        self.channels = channels_of(card.spec if card is not None else None, maskSpec, settings)
+        for channel in self.channels:
+            if channel.name not in self.boxes:
+                self.boxes[channel.name] = self._newBox(channel.name)
+            box = self.boxes[channel.name]
+            box.enabled = not channel.fixed
+            box.checked = channel.chosen
+            box.toolTip = ". ".join(filter(None, [channel.meaning, channel.fixed]))
+            box.setIcon(swatch(channel.color))
+        names = [channel.name for channel in self.channels]
         for name, box in self.boxes.items():
-            box.enabled = name in offered
-            box.checked = name in settings.classes
             box.setVisible(name in names)
-            colour = CLASS_COLORS[offered.index(name) % len(CLASS_COLORS)] if name in offered else (0.6, 0.6, 0.6)
-            box.setIcon(swatch(colour))
-        self.chosen = settings.classes
-        while len(self.rows) < len(self.chosen):
+        chosen = settings.classes
+        while len(self.rows) < len(chosen):
             self.rows.append(self._newRow())
-        for row, name in zip(self.rows, self.chosen, strict=False):
+        for row, name in zip(self.rows, chosen, strict=False):
             presets = card.textures.get(name, {}) if card is not None else {}
-            row.show(name, presets, settings.texture_of(name), window, len(self.chosen) > 1)
-        for row in self.rows[len(self.chosen) :]:
+            row.show(name, presets, settings.texture_of(name), window, len(chosen) > 1)
+        for row in self.rows[len(chosen) :]:
             row.hide()
         self.updating = False
 
-    def onTicked(self):
-        """A box was clicked. One class must stay; classes the model lacks are let go."""
-        if self.updating:
-            return
-        names = [name for name, box in self.boxes.items() if box.checked and box.enabled]
-        self.onClasses(tuple(names) or self.chosen)
+    def onTicked(self, name):
+        """A box was clicked."""
+        if not self.updating:
+            self.onSettings(with_class(self.settings, self.channels, name, self.boxes[name].checked))
 
     def _newBox(self, name):
-        box = qt.QCheckBox(name.replace("_", "-"))
+        box = qt.QCheckBox(class_label(name))
         box.objectName = f"{name}Box"
-        meaning = class_meanings().get(name)
-        box.toolTip = meaning if meaning is not None else _("A class of this model, without a code of its own")
         self.ui.classBoxes.layout().addWidget(box)
-        box.connect("clicked()", self.onTicked)
+        box.connect("clicked()", lambda: self.onTicked(name))
         return box
 
     def _newRow(self):
@@ -90,7 +88,7 @@ class TextureRow:
         self.name = name
         shown = texture if isinstance(texture, str) else CUSTOM
         fill(self.combo, [*presets, RANDOM], shown)
-        self.label.text = _("Texture of {name}:").format(name=name.replace("_", "-")) if named else _("Texture:")
+        self.label.text = _("Texture of {name}:").format(name=class_label(name)) if named else _("Texture:")
         histogram = expected_texture(texture, presets) if window is not None else None
         self.label.setVisible(True)
         self.combo.setVisible(True)

@@ -11,7 +11,7 @@ from LeFusionLib import LeFusionError
 from LeFusionLib import scene as bridge
 from LeFusionLib.scene.housekeeping import remove_node
 
-from .channels import CUSTOM, Channels
+from .channels import Channels
 
 PLACE, DIAMETER, CLASS, TEXTURE, SEED, DELETE = range(6)
 
@@ -39,7 +39,7 @@ class LesionTable(slicer.util.VTKObservationMixin):
         self.ui.placeButton.connect("clicked()", self.placeAgain)
         self.ui.newSeedButton.connect("clicked()", self.takeAnotherSeed)
         self.ui.diameterSlider.connect("valueChanged(double)", self.onDiameter)
-        self.channels = Channels(self.ui, self.onClasses, self.onTexture)
+        self.channels = Channels(self.ui, self.onSettings, self.onTexture)
         self.ui.seedSpinBox.connect("valueChanged(int)", self.onSeed)
 
     def selected(self):
@@ -49,8 +49,8 @@ class LesionTable(slicer.util.VTKObservationMixin):
 
     def add(self):
         """A new lesion like the selected one, with a seed of its own; the next click in a view places it."""
-        card = self.panel.settings.model.card()
-        settings = bridge.like(self.selected(), self.nodes, None if card is None else card.spec)
+        card, maskSpec = self.panel.settings.model.card(), self.panel.settings.model.mask_spec()
+        settings = bridge.like(self.selected(), self.nodes, None if card is None else card.spec, maskSpec)
         sphere = bridge.add_sphere(self.panel.host, settings)
         self.panel.parameters.spheres = [*self.panel.parameters.spheres, sphere]
         self.update()
@@ -108,7 +108,8 @@ class LesionTable(slicer.util.VTKObservationMixin):
         self.updating = True
         self.ui.diameterSlider.value = float(settings.diameter_mm)
         self.ui.seedSpinBox.value = min(settings.seed, self.ui.seedSpinBox.maximum)
-        self.channels.show(card, settings, self.panel.settings.model.window())
+        model = self.panel.settings.model
+        self.channels.show(card, model.mask_spec(), settings, model.window())
         self.updating = False
 
     def onCellClicked(self, row, column):
@@ -136,10 +137,10 @@ class LesionTable(slicer.util.VTKObservationMixin):
     def onDiameter(self, value):
         self._change(diameter_mm=float(value))
 
-    def onClasses(self, names):
+    def onSettings(self, settings):
         sphere = self.selected()
         if sphere is not None:
-            bridge.write_settings(sphere, bridge.read_settings(sphere).with_classes(names))
+            bridge.write_settings(sphere, settings)
             self.showSelected()  # also where nothing changed: the last box is ticked again
 
     def onTexture(self, name, texture):
@@ -175,8 +176,7 @@ class LesionTable(slicer.util.VTKObservationMixin):
             place = ", ".join(f"{mm:.1f}" for mm in bridge.center_world(node))
         except LeFusionError:
             place = _("click into a view")
-        textures = [settings.texture_of(name) for name in settings.classes]
-        names = " + ".join(texture if isinstance(texture, str) else CUSTOM for texture in textures)
+        names = " + ".join(settings.texture_names)
         cells = (place, f"{settings.diameter_mm:g}", " + ".join(settings.classes), names, str(settings.seed), "✕")
         for column, text in enumerate(cells):
             self.ui.lesionTable.item(row, column).setText(text)

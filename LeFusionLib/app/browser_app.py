@@ -17,6 +17,7 @@ from ..models.card import default_model
 from ..scene import ChosenModel, Host, Parameters
 from .doors import Doors
 from .hand import Hand
+from .inside import Inside
 from .lesions import Lesions
 from .options import AppOptions
 from .results import Results
@@ -31,6 +32,7 @@ HERE = Path(__file__).resolve().parent
 GRACE_S = 8.0  # a page that is loaded again is back by then; else its job ends
 SOON_S = 0.03
 HINTS = 4
+USUAL_MM = (3.0, 40.0)  # diameters to choose from where the model of the shapes names none
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +50,7 @@ class BrowserApp:
         self.parameters.model = options.model or default_model()
         self.parameters.mask_model = options.mask_model or ""
         self.parameters.device = options.device
+        self.parameters.any_modality = options.any_modality
         self.model = ChosenModel(self.parameters)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._pending: set[Callable[[], None]] = set()
@@ -57,7 +60,7 @@ class BrowserApp:
         self.state.card = self._card()
         self.doors = Doors(options.token, options.local, self._touch, self._all_windows_gone)
         self.shelf = Shelf(options.data)
-        self.views, self.scan = Views(self), Scan(self)
+        self.views, self.scan, self.inside = Views(self), Scan(self), Inside(self)
         self.results, self.work, self.saving = Results(self), Work(self), Saving(self)
         self.textures = Textures(self)
         self.lesions = Lesions(self)
@@ -171,12 +174,19 @@ class BrowserApp:
         """Setting lesions up, with their spheres in the views; or their result, with nothing over it."""
         self.state.tab = "result" if name == "result" and self.state.result else "lesions"
         self.lesions.show_spheres(self.state.tab == "lesions")
+        self.inside.show(self.state.tab == "lesions")
 
     def _card(self) -> dict[str, Any]:
-        card = self.model.card()
-        classes = [] if card is None else list(card.spec.classes)
-        name = self.parameters.model
-        return {"name": Path(name).name, "classes": classes}
+        """What the page says of the model: its name, whether it makes several classes, and the spheres it takes."""
+        card, mask = self.model.card(), self.model.mask_spec()
+        drawn = mask.mask.diameter_range_mm if mask is not None and mask.mask is not None else None
+        smallest, largest = drawn or USUAL_MM
+        return {
+            "name": Path(self.parameters.model).name,
+            "several": card is not None and len(card.spec.classes) > 1,
+            "smallest": smallest,
+            "largest": largest,
+        }
 
     def _build_page(self) -> None:
         self.server.enable_module(

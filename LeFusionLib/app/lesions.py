@@ -10,19 +10,23 @@ import vtk
 from ..errors import LeFusionError
 from ..geometry import kji_from_ras, ras_from_kji
 from ..scene import (
+    Channel,
     SphereModels,
-    SphereSettings,
     add_sphere,
     center_world,
+    channels_of,
     like,
     place_with_mouse,
     read_settings,
+    with_class,
     write_settings,
 )
 from ..scene.housekeeping import remove_node
-from .textures import CUSTOM
+from ..terminology import class_label
+from ..texture import CUSTOM
+from .colors import css
 
-SMALLEST_MM, LARGEST_MM = 2.0, 60.0
+SMALLEST_MM, LARGEST_MM = 2.0, 120.0
 MOST = 50  # lesions in one scan
 PLAIN, CHOSEN = (0.95, 0.75, 0.20), (0.25, 0.85, 1.0)  # colours of the balls
 NUDGES = {  # key: along which of the patient's axes (R, A, S)
@@ -45,7 +49,7 @@ class Lesions:
         self.balls = SphereModels(app.host)
         self.balls.start()
         self.state.lesions, self.state.selected, self.state.placing = [], "", False
-        self.state.lesion = {}
+        self.state.lesion, self.state.channels = {}, []
         app.on("add", self.add)
         for name in ("remove", "pick", "diameter", "texture", "seed", "lesion_class", "key"):
             app.on(name, getattr(self, f"on_{name}"))
@@ -71,7 +75,7 @@ class Lesions:
             raise LeFusionError(f"There are {MOST} lesions, which is as many as one scan may have here.")
         else:
             card = self.app.model.card()
-            settings = like(self.selected, self.nodes, None if card is None else card.spec)
+            settings = like(self.selected, self.nodes, None if card is None else card.spec, self.app.model.mask_spec())
             node = add_sphere(self.app.host, settings)
             node.GetDisplayNode().SetPointLabelsVisibility(False)
             node.GetDisplayNode().SetGlyphTypeFromString("CrossDot2D")
@@ -146,8 +150,26 @@ class Lesions:
         self.state.selected = "" if self.selected is None else self.selected.GetID()
         self.state.lesion = next((row for row in self.state.lesions if row["id"] == self.state.selected), {})
         self.state.placing = self.placing()
+        self.state.channels = [
+            {
+                "name": one.name,
+                "label": one.label,
+                "color": css(one.color),
+                "title": ". ".join(filter(None, [one.meaning, one.fixed])),
+                "on": one.chosen,
+                "fixed": bool(one.fixed),
+            }
+            for one in self.channels()
+        ]
         self.app.textures.show()
         self.app.work.show()
+
+    def channels(self) -> list[Channel]:
+        """The classes that the selected lesion may have; none where there is no choice."""
+        card = self.app.model.card()
+        if self.selected is None or card is None or len(card.spec.classes) < 2:
+            return []
+        return channels_of(card.spec, self.app.model.mask_spec(), read_settings(self.selected))
 
     def on_pick(self, node_id: str) -> None:
         node = self._of(node_id)
@@ -170,11 +192,18 @@ class Lesions:
         self.change(diameter_mm=min(max(_number(value, "diameter"), SMALLEST_MM), LARGEST_MM))
 
     def on_texture(self, name: str) -> None:
+        """Of the class whose dial is shown."""
         if str(name) != CUSTOM:
-            self.change(texture=str(name))
+            self.app.textures.choose(str(name))
 
-    def on_lesion_class(self, name: str) -> None:
-        self.change(lesion_class=str(name), texture=SphereSettings().texture)
+    def on_lesion_class(self, name: str, on: bool) -> None:
+        """One class more, or less; its dial is shown."""
+        if self.selected is None:
+            return
+        settings = with_class(read_settings(self.selected), self.channels(), str(name), bool(on))
+        write_settings(self.selected, settings)
+        self.app.textures.shown = str(name)
+        self.changed()  # also where nothing changed: the last box is ticked again
 
     def on_seed(self, value: Any = None) -> None:
         """This seed; without one the next that no lesion has."""
@@ -207,7 +236,6 @@ class Lesions:
 
     def _row(self, number: int, node: Any) -> dict[str, Any]:
         settings = read_settings(node)
-        texture = settings.texture_of(settings.classes[0])
         center: tuple[float, ...]
         try:
             center = center_world(node)
@@ -219,8 +247,8 @@ class Lesions:
             "place": "R {:.1f}  A {:.1f}  S {:.1f}".format(*center) if center else "",
             "center": " ".join(repr(mm) for mm in center),
             "diameter": settings.diameter_mm,
-            "class": " + ".join(settings.classes),
-            "texture": texture if isinstance(texture, str) else CUSTOM,
+            "class": " + ".join(map(class_label, settings.classes)),
+            "texture": " + ".join(settings.texture_names),
             "seed": settings.seed,
             "shape": settings.shape,
             "status": self.app.results.status(node),

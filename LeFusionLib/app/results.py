@@ -15,10 +15,13 @@ from ..scene import (
 from ..scene.housekeeping import remove_node
 from ..scene.results import LESIONS
 from ..synthesis.compose import MadeLesion, put_together
-from ..synthesis.result import SynthesisResult
+from ..synthesis.result import SynthesisResult, class_color
+from ..terminology import class_label
+from .colors import css
 
 NEW, MADE, CHANGED = "new", "made", "changed"
 DIFFERENCE_OPACITY = 0.7
+PREVIEW = (0.25, 0.85, 1.0)  # of a shape without tissue, where there is but one class
 
 
 class Results:
@@ -99,11 +102,16 @@ class Results:
         with self.state:
             shape = lesion_segmentation_node(self.app.host, self.app.scan.node, [mask], "Shape preview")
             shape.SetSaveWithScene(False)
-            for number in range(shape.GetSegmentation().GetNumberOfSegments()):
-                shape.GetSegmentation().GetNthSegment(number).SetColor(0.25, 0.85, 1.0)
+            offered = self.app.model.card().spec.classes
+            for name in mask.classes:
+                segment = shape.GetSegmentation().GetSegment(f"{name}_1")
+                if segment is not None:  # an empty class has none
+                    segment.SetColor(*(class_color(name, offered) if len(offered) > 1 else PREVIEW))
             _outline(shape, True, 3)
             self._shape = (node.GetID(), key, shape)
-            self.app.tell(f"The shape is {mask.diameter_mm():.1f} mm across, {mask.voxels()} voxels.")
+            parts = [f"{class_label(name)} {mask.voxels(name)}" for name in mask.classes]
+            voxels = ", ".join(parts) if len(offered) > 1 else f"{mask.voxels()}"
+            self.app.tell(f"The shape is {mask.diameter_mm():.1f} mm across, {voxels} voxels.")
 
     def hide_shape(self) -> None:
         if self._shape is not None:
@@ -181,6 +189,7 @@ def _facts(result: SynthesisResult, parts: list[MadeLesion]) -> dict[str, Any]:
     """The certificate, and of each lesion what was asked and what was delivered."""
     report = result.report
     rows = []
+    classes = result.lesion_mask.classes
     for number, part in enumerate(parts, start=1):
         for row in part.report["lesions"]:
             texture = row.get("texture", {})
@@ -188,7 +197,9 @@ def _facts(result: SynthesisResult, parts: list[MadeLesion]) -> dict[str, Any]:
             rows.append(
                 {
                     "number": number,
-                    "class": row["class"],
+                    "class": class_label(row["class"]) if len(classes) > 1 else "",
+                    "color": css(class_color(row["class"], classes)),
+                    "ml": f"{row['volume_mm3'] / 1000:.1f} ml",
                     "asked_mm": row["diameter_mm"]["asked"],
                     "delivered_mm": round(row["diameter_mm"]["delivered"], 1),
                     "mean": f"{row['mean']['value']:.0f} {row['mean']['unit']}",

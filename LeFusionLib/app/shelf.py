@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from ..errors import LeFusionError
-from ..io.files import READABLE
+from ..io.files import READABLE, split_name
 
 DICOM = (".dcm", ".ima")
 DEPTH, MOST = 5, 1000  # folders below each other; names offered
@@ -30,14 +30,23 @@ class Shelf:
         inside = [name for name in found if self._inside(self.root / name)]
         return sorted(inside)[:MOST]
 
-    def path(self, name: str) -> Path:
+    def label_files(self, scan: str) -> list[str]:
+        """What may hold labels: single files, those called most like the scan first, and not the scan itself."""
+        files = [name for name in self.names() if name.lower().endswith(READABLE)]
+
+        def alike(name: str) -> int:
+            return len(os.path.commonprefix([Path(name).name, scan]))
+
+        return sorted((name for name in files if split_name(name)[0] != scan), key=alike, reverse=True)
+
+    def path(self, name: str, kind: str = "scan") -> Path:
         """Where a name of `names` lies. Whatever leads out of the folder (.., links, absolute paths) is refused in the
-        same words as what is not there."""
+        same words as what is not there; `kind` is what was looked for."""
         if self.root is not None and name and "\0" not in name:
             path = self.root / name
             if self._inside(path) and path.exists() and not Path(name).is_absolute():
                 return path
-        raise LeFusionError("There is no such scan in the data folder. Choose one of the list.")
+        raise LeFusionError(f"There is no such {kind} in the data folder. Choose one of the list.")
 
     def _inside(self, path: Path) -> bool:
         assert self.root is not None

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..errors import Cancelled, LeFusionError
 from ..progress import TimeLeft
-from ..scene import SceneJob, check_lesions, control_sphere_of, prepare, request_of
+from ..scene import SceneJob, check_lesions, check_meets, control_sphere_of, prepare, request_of
 from ..scene.spheres import grid_of
 from ..synthesis.compose import MadeLesion
 from ..worker_client import Job, WorkerClient
@@ -36,14 +36,13 @@ class Work:
         self._stop = ""  # why the running job shall end
         self._made: dict[str, MadeLesion] = {}  # by all that was asked
         self.state.busy, self.state.progress, self.state.progress_text, self.state.reason = "", 0, "", ""
-        self.state.lung, self.state.todo, self.state.note = False, 0, ""
+        self.state.todo, self.state.note = 0, ""
         app.on("make", self.make)
         app.on("remake", self.remake)
         app.on("preview", self.preview)
         app.on("another_shape", self.another_shape)
         app.on("cancel", lambda: self.stop("Cancelled; nothing was changed."))
         app.on("use_cpu", self.use_cpu)
-        app.on("stay_in_lung", self.stay_in_lung)
 
     def busy(self) -> bool:
         return self._task is not None
@@ -53,7 +52,6 @@ class Work:
         self.state.reason = "" if self.busy() else self.reason()
         self.state.note = "" if self.state.reason else self._note()
         self.state.todo = sum(row["status"] != "made" for row in self.state.lesions)
-        self.state.lung = self.app.parameters.built_in_boundary == "lung"
 
     def reason(self, nodes: Any = None) -> str:
         """What stands in the way of making these lesions, by default all."""
@@ -64,11 +62,17 @@ class Work:
             return str(app.model.error)
         if app.scan.node is None:
             return "No scan is open."
+        if app.scan.unfit:
+            return str(app.scan.unfit)
         for node in nodes:
             if not node.GetNumberOfDefinedControlPoints():
                 return f"Click into a slice to place lesion {app.lesions.number_of(node)}."
+        if app.inside.missing():
+            return str(app.inside.missing())
         try:
             check_lesions(app.scan.node, nodes, card.spec, app.model.mask_spec(), app.parameters.bounded)
+            for node in nodes if app.inside.mask is not None else ():
+                check_meets(node, app.scan.node, app.inside.mask)
         except LeFusionError as error:
             return str(error)
         return ""
@@ -108,15 +112,11 @@ class Work:
         self.app.parameters.device = "cpu"
         self.app.tell("The next lesions are made on the processor; that is slower.")
 
-    def stay_in_lung(self, on: bool) -> None:
-        """Keep shapes inside the lungs, as the library finds them in a CT."""
-        self.app.parameters.built_in_boundary = "lung" if on else ""
-        self.app.lesions.changed()
-
     def key_of(self, node: Any) -> str:
         """All that decides what this lesion becomes; "" where it is not placed."""
         try:
-            return json.dumps([self.app.scan.node.GetID(), self._request(node).to_dict()], sort_keys=True)
+            asked = [self.app.scan.node.GetID(), self.app.inside.key, self._request(node).to_dict()]
+            return json.dumps(asked, sort_keys=True)
         except LeFusionError:
             return ""
 
@@ -187,7 +187,7 @@ class Work:
                     self.state.progress_text = said + ("" if seconds is None else f", about {seconds:.0f} s left")
 
         async with Turn(self._wait_for_turn, lambda: bool(self._stop)):
-            return await self._answer(Job(job_name, job.volume, job.request, job.boundary), progress)
+            return await self._answer(Job(job_name, job.volume, job.request, self.app.inside.mask), progress)
 
     async def _answer(self, job: Job, progress: Callable[[int, int, str], None]) -> Any:
         if self._stop:
@@ -220,7 +220,7 @@ class Work:
         go on."""
         scan = self.app.scan
         for number, node in enumerate(self.app.lesions.nodes, start=1):
-            if scan.node is None or not self.state.scan["ct"] or not node.GetNumberOfDefinedControlPoints():
+            if scan.node is None or scan.modality != "CT" or not node.GetNumberOfDefinedControlPoints():
                 continue
             mask = control_sphere_of(node, scan.node).mask_on(grid_of(scan.node))
             if mask.any() and float(np.mean(scan.volume.array[mask])) < AIR_HU:

@@ -69,7 +69,7 @@ def make_case(
     from ..synthesis.synthesize import synthesize
 
     volume = read_volume(case.volume)
-    boundary = GivenBoundary() if case.boundary is None else given_boundary(case.boundary)
+    boundary = GivenBoundary() if case.boundary is None else given_boundary(case.boundary, volume)
     if case.mask is None:
         request = SynthesisRequest(
             case.lesions,

@@ -88,7 +88,25 @@ def read_labels(
     Labels are uint8; in a plain label map a segment is called by its number ("1"). With `segment`, that segment alone
     as label 1. Segments on several layers get new labels 1, 2, ... in their order, and must not overlap.
     """
-    path = Path(path)
+    layers, ijk_to_ras, found = _read(Path(path))
+    with reading(Path(path), "a label map"):
+        if segment is not None:
+            if segment not in found:
+                raise unknown_name("segment", segment, found)
+            layer, label = found[segment]
+            return (layers[layer] == label).astype(np.uint8), ijk_to_ras, {segment: 1}
+        if len(layers) == 1:
+            return layers[0], ijk_to_ras, {name: label for name, (_, label) in found.items()}
+        return _flattened(layers, found), ijk_to_ras, {name: n for n, name in enumerate(found, start=1)}
+
+
+def segment_names(path: str | os.PathLike[str]) -> list[str]:
+    """What `segment` of `read_labels` can be for this file, also where segments overlap."""
+    return list(_read(Path(path))[2])
+
+
+def _read(path: Path) -> tuple[np.ndarray, np.ndarray, dict[str, tuple[int, int]]]:
+    """Layers (n, D, H, W) uint8, ijk_to_ras and {segment name: (layer, label)}."""
     if not path.is_dir() and path.exists() and split_name(path)[1] in (".nrrd", ".nhdr"):
         with reading(path, nrrd.KIND):
             layers, ijk_to_ras, header = nrrd.read_layers(path)
@@ -105,14 +123,7 @@ def read_labels(
         for name, (layer, _) in found.items():
             if layer >= len(layers):
                 raise LeFusionError(f"Segment '{name}' is on layer {layer}, the file has {len(layers)}. Save it again.")
-        if segment is not None:
-            if segment not in found:
-                raise unknown_name("segment", segment, found)
-            layer, label = found[segment]
-            return (layers[layer] == label).astype(np.uint8), ijk_to_ras, {segment: 1}
-        if len(layers) == 1:
-            return layers[0], ijk_to_ras, {name: label for name, (_, label) in found.items()}
-        return _flattened(layers, found), ijk_to_ras, {name: n for n, name in enumerate(found, start=1)}
+    return layers, ijk_to_ras, found
 
 
 def _segments(header: dict[str, Any]) -> dict[str, tuple[int, int]]:

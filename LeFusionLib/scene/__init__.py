@@ -4,6 +4,9 @@ Works the same in desktop Slicer, under slicer-core alone and under trame; a `Ho
 """
 
 from .boundary import boundary_on as boundary_on
+from .channels import Channel as Channel
+from .channels import channels_of as channels_of
+from .channels import with_class as with_class
 from .chosen_model import ChosenModel as ChosenModel
 from .difference import difference_node as difference_node
 from .difference import remove_difference as remove_difference
@@ -22,10 +25,12 @@ from .results import remove_result as remove_result
 from .results import report_of as report_of
 from .results import result_volume_node as result_volume_node
 from .segmentations import lesion_segmentation_node as lesion_segmentation_node
+from .segmentations import organ_segmentation_node as organ_segmentation_node
 from .sphere_models import SphereModels as SphereModels
 from .spheres import SphereSettings as SphereSettings
 from .spheres import add_sphere as add_sphere
 from .spheres import center_world as center_world
+from .spheres import check_meets as check_meets
 from .spheres import control_sphere_of as control_sphere_of
 from .spheres import drawing_boundary as drawing_boundary
 from .spheres import is_sphere as is_sphere

@@ -8,7 +8,7 @@ import vtk
 from vtk.util.numpy_support import vtk_to_numpy
 
 from ..errors import LeFusionError, unknown_name
-from ..geometry import TIE_VOXELS, kji_from_ras, ras_from_kji
+from ..geometry import TIE_VOXELS, kji_from_ras, nearest_on, ras_from_kji
 from .segmentations import LABELMAP
 from .transforms import from_vtk, matrix_between, moved
 from .volumes import checked_scan, own_matrix, shape_of
@@ -28,7 +28,7 @@ def boundary_on(
     own, shape = own_matrix(volume_node), shape_of(volume_node)
     way = matrix_between(volume_node, segmentation_node)
     if within is None and way is not None:
-        boundary = _everywhere(labels, np.linalg.inv(matrix) @ way @ own, shape)
+        boundary = nearest_on(labels, np.linalg.inv(matrix) @ way @ own, shape)
     else:
         boundary = np.zeros(shape, dtype=bool)
         for k in range(shape[0]):
@@ -44,21 +44,6 @@ def boundary_on(
             f"'{volume_node.GetName()}'. Choose another segment, or none."
         )
     return boundary
-
-
-def _everywhere(labels: np.ndarray, ijk_to_ijk: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """The nearest label of every voxel of a grid of this shape, (4, 4) from its (i, j, k) to those of the labels."""
-    from scipy.ndimage import affine_transform
-
-    nearest = affine_transform(
-        labels.astype(np.uint8),
-        ijk_to_ijk[2::-1, 2::-1],
-        ijk_to_ijk[2::-1, 3] + TIE_VOXELS,
-        output_shape=shape,
-        order=0,
-        mode="grid-constant",
-    )
-    return nearest != 0
 
 
 def _labels(volume_node: Any, segmentation_node: Any, segment_id: str) -> tuple[np.ndarray, np.ndarray]:

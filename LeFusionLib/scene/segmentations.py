@@ -10,7 +10,7 @@ from vtk.util.numpy_support import numpy_to_vtk
 
 from ..errors import LeFusionError
 from ..lesion_mask import LesionMask
-from ..synthesis.result import CLASS_COLORS, synthetic_marks
+from ..synthesis.result import class_color, synthetic_marks
 from ..terminology import terminology_entry
 from .host import Host
 from .housekeeping import taken_back_on_error
@@ -18,6 +18,7 @@ from .transforms import to_vtk
 from .volumes import own_matrix, shape_of
 
 LABELMAP = "Binary labelmap"  # Slicer's name of the representation
+ORGAN = "organ"  # ID of the segment in which lesions stay
 
 
 def lesion_segmentation_node(
@@ -54,13 +55,30 @@ def lesion_segmentation_node(
                 if mask.voxels(class_name):
                     segment = _segment(mask.array[index][box], box, matrix)
                     segment.SetName(f"{class_name} {number}")
-                    segment.SetColor(*CLASS_COLORS[index % len(CLASS_COLORS)])
+                    segment.SetColor(*class_color(class_name, mask.classes))
                     segment.SetTag(segment.GetTerminologyEntryTagName(), terminology_entry(class_name))
                     for key, value in tags.items():
                         segment.SetTag(key, value)
                     if not node.GetSegmentation().AddSegment(segment, f"{class_name}_{number}"):
                         raise LeFusionError(f"The segment {class_name}_{number} was refused. Please report this.")
     return node
+
+
+def organ_segmentation_node(host: Host, volume_node: Any, organ: np.ndarray, name: str) -> tuple[Any, str]:
+    """A new segmentation of one segment, `organ` (D, H, W) bool on the volume's voxels, in which lesions shall stay;
+    and that segment's ID. It comes from a file, so that nothing of it is marked as made by LeFusion."""
+    mask = LesionMask(organ, own_matrix(volume_node), (name,))
+    box = mask.bounding_box()
+    with taken_back_on_error(host.scene):
+        node = host.scene.AddNewNodeByClass("vtkMRMLSegmentationNode", host.scene.GenerateUniqueName(name))
+        node.SetAndObserveTransformNodeID(volume_node.GetTransformNodeID())
+        node.CreateDefaultDisplayNodes()
+        node.SetReferenceImageGeometryParameterFromVolumeNode(volume_node)
+        segment = _segment(organ[box], box, mask.ijk_to_ras)
+        segment.SetName(name)
+        if not node.GetSegmentation().AddSegment(segment, ORGAN):
+            raise LeFusionError(f"The segment of '{name}' was refused. Please report this.")
+    return node, ORGAN
 
 
 def _segment(mask: np.ndarray, box: tuple[slice, slice, slice], ijk_to_ras: np.ndarray) -> Any:

@@ -7,6 +7,7 @@ sphere that is copied or deleted takes them along. Each sphere has its own; the 
 
 import json
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,7 +19,7 @@ from ..geometry import TIE_MM, ControlSphere, Grid
 from ..models.spec import ModelSpec
 from ..synthesis.chance import check_seed
 from ..synthesis.draw import check_number, class_names
-from ..texture import RANDOM
+from ..texture import CUSTOM, RANDOM
 from .boundary import boundary_on
 from .host import Host
 from .transforms import matrix_between
@@ -73,6 +74,12 @@ class SphereSettings:
         """The texture of one of the classes; "random" where none is set."""
         return self.texture.get(name, "random") if isinstance(self.texture, Mapping) else self.texture
 
+    @property
+    def texture_names(self) -> tuple[str, ...]:
+        """What the textures of the classes are called, in their order."""
+        textures = [self.texture_of(name) for name in self.classes]
+        return tuple(texture if isinstance(texture, str) else CUSTOM for texture in textures)
+
     def with_classes(self, names: Sequence[str]) -> "SphereSettings":
         """The same with these classes, each with the texture it had."""
         textures = {name: self.texture_of(name) if name in self.classes else "random" for name in names}
@@ -112,12 +119,18 @@ def place_with_mouse(host: Host, node: Any) -> None:
     host.markups.StartPlaceMode(False)
 
 
-def like(sphere: Any, spheres: Sequence[Any], spec: ModelSpec | None) -> SphereSettings:
+def like(
+    sphere: Any, spheres: Sequence[Any], spec: ModelSpec | None, mask_spec: ModelSpec | None = None
+) -> SphereSettings:
     """What a new sphere beside `spheres` starts with: as `sphere` (a node, or None) has it, a class that the model
-    knows, and the next seed."""
+    `spec` knows, a diameter that the model of the shapes draws, and the next seed."""
     settings = SphereSettings() if sphere is None else read_settings(sphere)
     if spec is not None and not set(settings.classes) <= set(spec.classes):
         settings = replace(settings, lesion_class=spec.classes[0], texture=RANDOM)
+    drawn = mask_spec.mask.diameter_range_mm if mask_spec is not None and mask_spec.mask is not None else None
+    if drawn is not None and not drawn[0] <= settings.diameter_mm <= drawn[1]:
+        middle_mm = math.sqrt(drawn[0] * drawn[1])  # as many doublings up as down
+        settings = replace(settings, diameter_mm=float(round(middle_mm)))
     return replace(settings, seed=1 + max((read_settings(node).seed for node in spheres), default=0), shape=0)
 
 
@@ -229,14 +242,25 @@ def drawing_boundary(sphere: Any, volume_node: Any, boundary: tuple[Any, str] | 
     allowed = sphere_mask_in_world(sphere, volume_node)
     if boundary is not None:
         allowed = boundary_on(volume_node, *boundary, within=allowed)
+    _check_any(sphere, allowed, boundary is not None)
+    return allowed
+
+
+def check_meets(sphere: Any, volume_node: Any, organ: np.ndarray) -> None:
+    """Refuse a sphere without a voxel of the organ (D, H, W) bool on the volume's grid; quick enough to be asked while
+    it is dragged. For linear transforms."""
+    box, allowed = control_sphere_of(sphere, volume_node).mask_in_box(grid_of(volume_node))
+    _check_any(sphere, allowed & organ[box], True)
+
+
+def _check_any(sphere: Any, allowed: np.ndarray, bounded: bool) -> None:
     if not allowed.any():
         world = world_sphere(sphere)
         raise LeFusionError(
             f"The sphere of {world.diameter_mm:g} mm at R A S {_mm(world.center_ras)} holds no voxel of the volume"
-            + ("." if boundary is None else " inside the boundary.")
+            + (" inside the boundary." if bounded else ".")
             + " Move it, or make it larger."
         )
-    return allowed
 
 
 def _mm(point: tuple[float, float, float]) -> str:

@@ -60,4 +60,6 @@ def _lungs(volume: Volume) -> np.ndarray:
     return segment_lungs(volume)
 
 
-BUILT_IN: "dict[str, Callable[[Volume], np.ndarray]]" = {"lung": _lungs, "none": _everything}
+NO_ORGAN = "none"
+BUILT_IN: "dict[str, Callable[[Volume], np.ndarray]]" = {"lung": _lungs, NO_ORGAN: _everything}
+FOUND = {"lung": ("the lungs", "CT")}  # what the library finds itself, in words, and in which kind of scan

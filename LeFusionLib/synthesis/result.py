@@ -18,6 +18,11 @@ from ..volume import Volume
 CLASS_COLORS = ((0.90, 0.35, 0.25), (0.25, 0.60, 0.90), (0.95, 0.75, 0.20), (0.45, 0.75, 0.35))
 
 
+def class_color(name: str, classes: Sequence[str]) -> tuple[float, float, float]:
+    """The colour (r, g, b in 0 to 1) of a class among those of its model."""
+    return CLASS_COLORS[list(classes).index(name) % len(CLASS_COLORS)]
+
+
 @dataclass(frozen=True, eq=False)
 class SynthesisResult:
     """`volume` with the lesion in it, `lesion_mask` on the same grid, the `report`, and the untouched `original`.
@@ -50,7 +55,7 @@ class SynthesisResult:
             {
                 "name": name,
                 "label": number,
-                "color": CLASS_COLORS[(number - 1) % len(CLASS_COLORS)],
+                "color": class_color(name, self.lesion_mask.classes),
                 "terminology": terminology_entry(name),
             }
             for number, name in enumerate(self.lesion_mask.classes, start=1)

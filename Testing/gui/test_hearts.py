@@ -101,9 +101,14 @@ def test_a_channel_switched_off_is_off_and_the_last_one_stays(heart_panel):
 
     panel = heart_panel
     click(box(panel, "no_reflow"))
+    assert not box(panel, "infarct").enabled and "always drawn" in box(panel, "infarct").toolTip
+    click(box(panel, "no_reflow"))
+    assert read_settings(panel.lesions.selected()).classes == ("infarct",)
+    assert not panel.lesions.channels.rows[1].combo.isVisible()
+    panel.parameters.mask_model = "handcrafted"  # which leaves out what it likes
+    click(box(panel, "no_reflow"))
     click(box(panel, "infarct"))
     assert read_settings(panel.lesions.selected()).classes == ("no_reflow",)
-    assert not panel.lesions.channels.rows[1].combo.isVisible()
     click(box(panel, "no_reflow"))  # none would be left
     assert read_settings(panel.lesions.selected()).classes == ("no_reflow",) and box(panel, "no_reflow").checked
 
