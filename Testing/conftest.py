@@ -125,3 +125,51 @@ def tiny_folder(tiny_model, tmp_path_factory):
 
     model = tiny_model()
     return save_model(tmp_path_factory.mktemp("tiny"), model.denoiser, model.card)
+
+
+@pytest.fixture(scope="session")
+def tiny_hearts(tmp_path_factory):
+    """Folders "tiny-heart", which makes both tissues, and "tiny-shapes", which draws both; with random weights."""
+    from dataclasses import replace
+
+    import torch
+
+    from LeFusionLib.models.checkpoint import ModelCard, save_model
+    from LeFusionLib.models.denoiser import Denoiser
+    from LeFusionLib.models.mask_spec import MaskSpec
+    from LeFusionLib.models.sampler_spec import SamplerSpec
+    from LeFusionLib.models.spec import ModelSpec
+    from LeFusionLib.texture import published_textures
+
+    tissue = ModelSpec(
+        name="tiny-heart", classes=("infarct", "no_reflow"), patch_shapes=((6, 24, 24), (8, 40, 40)), spacing_mm=None,
+        intensity={"kind": "range"}, dim=8, dim_mults=(1, 2), heads=2, head_dim=8, context="clean", modality="MR",
+    )  # fmt: skip
+    mask = MaskSpec(boundary_channel=True, organ="the heart's muscle", nested=True, optional=("no_reflow",))
+    shapes = replace(tissue, name="tiny-shapes", kind="mask", modality=None, intensity={}, mask=mask)
+    folder = tmp_path_factory.mktemp("models")
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for spec, textures in ((tissue, published_textures("emidec")), (shapes, {})):
+            card = ModelCard(spec, SamplerSpec("ddim", 2, 1, 1, 1.0), textures, "research only")
+            save_model(folder / spec.name, Denoiser(spec), card)
+    return folder
+
+
+def heart_labels():
+    """(6, 40, 40): a ring of muscle (2) round the cavity (1), a quarter of it infarct (3), its core no-reflow (4)."""
+    j, i = np.indices((40, 40)) - 20
+    radius = np.hypot(j, i)
+    flat = np.select([radius <= 6, radius <= 11], [1, 2], 0)
+    flat[(flat == 2) & (j > abs(i))] = 3
+    flat[(flat == 3) & (abs(i) < 4) & (radius < 10)] = 4
+    return np.repeat(flat[None], 6, axis=0).astype(np.uint8)
+
+
+@pytest.fixture(scope="session")
+def heart_arrays():
+    """A made-up short-axis stack of noise, (6, 40, 40) int16, its labels 0 to 4, and their matrix."""
+    label = heart_labels()
+    image = np.choose(label, [300, 700, 400, 800, 500]).astype(np.int16)
+    image += np.random.default_rng(0).integers(0, 40, image.shape).astype(np.int16)
+    return image, label, np.diag([-1.5, -1.5, 10.0, 1.0])

@@ -35,6 +35,7 @@ class Inside:
         self._asked = 0  # counts the choices, so that an old one that is read late is let go
         self.state.inside = {"choice": "", "parts": [], "reading": False}
         self.state.inside_words, self.state.inside_files, self.state.inside_given = [], [], ""
+        self.state.inside_title = ""
         self.state.inside_wanted = False  # does the model need one?
         app.on("inside", self.choose)
         app.on("inside_part", self.choose_part)
@@ -94,6 +95,12 @@ class Inside:
             raise unknown_name("segment", str(name), names)
         chosen = [p["name"] for p in self.state.inside["parts"] if (bool(on) if p["name"] == name else p["on"])]
         self._start(self.state.inside["choice"], self._path, chosen)
+
+    def tell(self) -> None:
+        """The whole words of what is chosen, where the page has no room for them."""
+        choice, words = self.state.inside["choice"], {row["value"]: row["text"] for row in self.state.inside_words}
+        name = self._path.name if self._path is not None else words.get(choice, "")
+        self.state.inside_title = f"All lesions stay inside: {name}"
 
     def missing(self) -> str:
         """Why nothing can be made yet; "" where nothing stands in the way."""

@@ -159,7 +159,7 @@ class Lesions:
                 "on": one.chosen,
                 "fixed": bool(one.fixed),
             }
-            for one in self.channels()
+            for one in sorted(self.channels(), key=lambda one: not one.offered)
         ]
         self.app.textures.show()
         self.app.work.show()

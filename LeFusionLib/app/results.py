@@ -3,7 +3,10 @@
 import asyncio
 from typing import Any
 
+import numpy as np
+
 from ..errors import LeFusionError
+from ..intensity import IntensityWindow
 from ..lesion_mask import LesionMask
 from ..scene import (
     add_result,
@@ -17,6 +20,7 @@ from ..scene.results import LESIONS
 from ..synthesis.compose import MadeLesion, put_together
 from ..synthesis.result import SynthesisResult, class_color
 from ..terminology import class_label
+from ..texture import TextureHistogram
 from .colors import css
 
 NEW, MADE, CHANGED = "new", "made", "changed"
@@ -186,30 +190,17 @@ def _outline(segmentation: Any, on: bool, width: int) -> None:
 
 
 def _facts(result: SynthesisResult, parts: list[MadeLesion]) -> dict[str, Any]:
-    """The certificate, and of each lesion what was asked and what was delivered."""
+    """The certificate, and of each class of each lesion what was asked and what was delivered."""
     report = result.report
     rows = []
     classes = result.lesion_mask.classes
     for number, part in enumerate(parts, start=1):
-        for row in part.report["lesions"]:
-            texture = row.get("texture", {})
-            top = max([*texture.get("asked", [0.01]), *texture.get("delivered", [])])
-            rows.append(
-                {
-                    "number": number,
-                    "class": class_label(row["class"]) if len(classes) > 1 else "",
-                    "color": css(class_color(row["class"], classes)),
-                    "ml": f"{row['volume_mm3'] / 1000:.1f} ml",
-                    "asked_mm": row["diameter_mm"]["asked"],
-                    "delivered_mm": round(row["diameter_mm"]["delivered"], 1),
-                    "mean": f"{row['mean']['value']:.0f} {row['mean']['unit']}",
-                    "texture": texture.get("name", ""),
-                    "asked": [round(weight / top, 4) for weight in texture.get("asked", [])],
-                    "delivered": [round(weight / top, 4) for weight in texture.get("delivered", [])],
-                    "distance": f"{texture['wasserstein']:.0f} {texture['unit']}" if texture else "",
-                    "seed": part.report["seed"],
-                }
-            )
+        for name in classes:
+            pieces = [row for row in part.report["lesions"] if row["class"] == name]
+            if pieces:
+                label = class_label(name) if len(classes) > 1 else ""
+                about = {"number": number, "class": label, "color": css(class_color(name, classes))}
+                rows.append(about | _delivered(pieces) | {"seed": part.report["seed"]})
     return {
         "lesions": rows,
         "changed_outside": report["background"]["changed_voxels_outside_mask"],
@@ -219,4 +210,36 @@ def _facts(result: SynthesisResult, parts: list[MadeLesion]) -> dict[str, Any]:
         "model": report["model"]["name"],
         "device": report["device"],
         "seconds": round(sum(report["seconds"].values()), 1),
+    }
+
+
+def _delivered(pieces: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of one class of one lesion: the pieces it hangs together in, each counted by its voxels, as rows of the report."""
+    voxels = [row["voxels"] for row in pieces]
+    textures = [row.get("texture") for row in pieces]
+    asked, delivered, name, distance = [], [], "", ""
+    if all(textures):
+        first = textures[0]
+        name = " + ".join(dict.fromkeys(texture["name"] for texture in textures))
+        asked, delivered = (
+            list(np.average([texture[key] for texture in textures], axis=0, weights=voxels))
+            for key in ("asked", "delivered")
+        )
+        far = first["wasserstein"]
+        if len(pieces) > 1:
+            window = IntensityWindow(*first["window"], first["unit"])
+            far = TextureHistogram(tuple(delivered)).wasserstein(TextureHistogram(tuple(asked)), window)
+        distance = f"{far:.0f} {first['unit']}"
+    top = max([0.01, *asked, *delivered])
+    mean = float(np.average([row["mean"]["value"] for row in pieces], weights=voxels))
+    return {
+        "pieces": len(pieces),
+        "ml": f"{sum(row['volume_mm3'] for row in pieces) / 1000:.2g} ml",
+        "asked_mm": pieces[0]["diameter_mm"]["asked"],
+        "delivered_mm": round(max(row["diameter_mm"]["delivered"] for row in pieces), 1),
+        "mean": f"{mean:.0f} {pieces[0]['mean']['unit']}",
+        "texture": name,
+        "asked": [round(weight / top, 4) for weight in asked],
+        "delivered": [round(weight / top, 4) for weight in delivered],
+        "distance": distance,
     }

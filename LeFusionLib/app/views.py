@@ -34,8 +34,11 @@ class OthersLater(ScheduledRenderStrategy):  # type: ignore[misc]
         if self._first():
             self._inner.schedule_render()
         elif not self._waiting:
+            try:
+                asyncio.get_running_loop().call_later(LATER_S, self._now)
+            except RuntimeError:  # the server has ended, and the scene is being put away
+                return
             self._waiting = True
-            asyncio.get_running_loop().call_later(LATER_S, self._now)
 
     def _now(self) -> None:
         self._waiting = False

@@ -50,6 +50,7 @@ class Work:
     def show(self) -> None:
         """Why Make cannot be pressed; empty where it can."""
         self.state.reason = "" if self.busy() else self.reason()
+        self.app.inside.tell()
         self.state.note = "" if self.state.reason else self._note()
         self.state.todo = sum(row["status"] != "made" for row in self.state.lesions)
 
