@@ -214,11 +214,13 @@ def _facts(result: SynthesisResult, parts: list[MadeLesion]) -> dict[str, Any]:
 
 
 def _delivered(pieces: list[dict[str, Any]]) -> dict[str, Any]:
-    """Of one class of one lesion: the pieces it hangs together in, each counted by its voxels, as rows of the report."""
+    """Of one class of one lesion: its pieces, rows of the report, each counted by its voxels."""
     voxels = [row["voxels"] for row in pieces]
-    textures = [row.get("texture") for row in pieces]
-    asked, delivered, name, distance = [], [], "", ""
-    if all(textures):
+    textures = [row["texture"] for row in pieces if "texture" in row]
+    asked: list[float] = []
+    delivered: list[float] = []
+    name = distance = ""
+    if len(textures) == len(pieces):
         first = textures[0]
         name = " + ".join(dict.fromkeys(texture["name"] for texture in textures))
         asked, delivered = (
@@ -227,7 +229,8 @@ def _delivered(pieces: list[dict[str, Any]]) -> dict[str, Any]:
         )
         far = first["wasserstein"]
         if len(pieces) > 1:
-            window = IntensityWindow(*first["window"], first["unit"])
+            low, high = first["window"]
+            window = IntensityWindow(low, high, first["unit"])
             far = TextureHistogram(tuple(delivered)).wasserstein(TextureHistogram(tuple(asked)), window)
         distance = f"{far:.0f} {first['unit']}"
     top = max([0.01, *asked, *delivered])
