@@ -124,6 +124,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--sites", type=int, default=5, help="sites per scan, or lesions at most (default: 5)")
     sub.add_argument("--settings", nargs="+", default=["draft", "standard"], help="such as draft, ddim:10, ddpm:50:1:2")
+    sub.add_argument(
+        "--classes", help="remade: only these are made again, such as no_reflow; others stay (default: all)"
+    )
+    sub.add_argument(
+        "--then", nargs="+", default=[], metavar="MODEL", help="remade: models that make their classes after --model"
+    )
     _seed(sub)
     _model(sub)
     _sampler(sub)

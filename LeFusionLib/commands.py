@@ -44,7 +44,7 @@ def synthesize(options: argparse.Namespace) -> None:
     reporter = reporter_of(options)
     with Interrupt() as cancel:
         if options.mask is not None:
-            lesion = only_classes(given_mask(options.mask, model.spec, options.labels), _classes(options))
+            lesion = only_classes(given_mask(options.mask, model.spec, options.labels), classes_asked(options))
             result = lf.synthesize(
                 volume,
                 lesion,
@@ -321,7 +321,7 @@ def sampler_of(options: argparse.Namespace) -> "lf.SamplerSpec":
     return lf.SamplerSpec(options.sampler, options.steps, options.jump_length, options.jump_n_sample, options.guidance)
 
 
-def _classes(options: argparse.Namespace) -> tuple[str, ...]:
+def classes_asked(options: argparse.Namespace) -> tuple[str, ...]:
     """`--classes A,B`; () where nothing is said."""
     return tuple(name.strip() for name in (options.classes or "").split(",") if name.strip())
 
@@ -350,7 +350,12 @@ def _lesions(options: argparse.Namespace, texture: Any = "random") -> "tuple[lf.
         )
     return tuple(
         lf.LesionRequest(
-            tuple(center), diameter, texture, _classes(options) or None, shape=options.shape, ratings=_ratings(options)
+            tuple(center),
+            diameter,
+            texture,
+            classes_asked(options) or None,
+            shape=options.shape,
+            ratings=_ratings(options),
         )
         for center, diameter in zip(options.center, diameters, strict=True)
     )

@@ -11,7 +11,7 @@ import numpy as np
 
 import LeFusionLib as lf
 
-from .commands import load_model, reporter_of, sampler_of
+from .commands import classes_asked, load_model, reporter_of, sampler_of
 from .errors import LeFusionError
 
 
@@ -129,20 +129,25 @@ def evaluate_ratings(options: argparse.Namespace) -> None:
 
 def evaluate_remade(options: argparse.Namespace) -> None:
     """Lesions of held-out patients made again in their own place, with their own masks and histograms."""
-    from .evaluation.remade import markdown, remake, summarize
+    from .evaluation.remade import classes_of, markdown, remake, summarize
     from .evaluation.remade_figure import denoising, histograms, montage
     from .training.cases import read_cases
 
     files = _outputs(options, (".csv", ".json", ".md", "-lesions.png", "-histograms.png", "-denoising.png"))
-    model = load_model(options)
-    cases = _held_out(read_cases(options.data, model.spec), model, options)
-    lesions, rows = remake(model, cases, options.seed, sampler_of(options))
-    summary = summarize(rows) | _weights(model)
+    models = [load_model(options), *(lf.load_model(name, options.device) for name in options.then)]
+    classes, first = classes_of(models), models[0]
+    if any(model.spec.intensity != first.spec.intensity for model in models):
+        raise LeFusionError(
+            "These models see grey values in different windows; they cannot be compared in one picture."
+        )
+    cases = _held_out(read_cases(options.data, replace(first.spec, classes=classes)), first, options)
+    lesions, rows = remake(models, cases, classes_asked(options), options.seed, sampler_of(options))
+    summary = summarize(rows) | {"models": [_weights(model) for model in models]}
     _write(rows, summary, markdown(summary), files)
-    montage(lesions, model.spec.classes, files[3])
-    histograms(lesions, model.spec.classes, files[4])
+    montage(lesions, classes, files[3])
+    histograms(lesions, classes, files[4])
     most = max(cases, key=lambda case: (case.mask.any(axis=(1, 2, 3)).sum(), case.voxels))
-    denoising(model, most, files[5], options.seed, sampler_of(options))
+    denoising(models[-1], most, files[5], classes, options.seed, sampler_of(options))
     reporter_of(options).say(json.dumps(summary, indent=1), summary=summary)
 
 
@@ -233,6 +238,11 @@ def _judged_tissue(model: Any, slow: Any, settings: Any, options: argparse.Names
 def _judged_shapes(model: Any, slow: Any, settings: Any, options: argparse.Namespace) -> tuple[Any, Any, str]:
     from .evaluation.shape_gate import as_markdown, shape_gate
 
+    if model.spec.mask.boundary_channel:
+        raise LeFusionError(
+            f"'{model.spec.name}' draws inside {model.spec.mask.organ}; only models that draw in a sphere alone are "
+            "judged here. Compare its settings with `lefusion evaluate redrawn`."
+        )
     held_out, _ = _shapes_of(model, options)
     chosen = np.random.default_rng(options.seed).permutation(len(held_out))[: options.sites]
     real = [held_out[index] for index in sorted(chosen)]

@@ -124,3 +124,61 @@ def test_a_mistake_is_one_clear_line(heart, models, capsys, words, says):
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and says in error and "Traceback" not in error
     assert not (heart / "out").exists()
+
+
+@pytest.fixture
+def evaluated(tmp_path, heart_arrays, tiny_model):
+    """A folder of pairs, one patient of whom was held out of "both", "first" and "second" beside it."""
+    from dataclasses import replace
+
+    from LeFusionLib.models.checkpoint import save_model
+    from LeFusionLib.training.train import patient_hash
+
+    image, label, grid = heart_arrays
+    for patient in ("P008", "P001"):
+        for kind, array in (("image", image), ("label", label)):
+            (tmp_path / "pairs").mkdir(exist_ok=True)
+            lf.write_volume(lf.Volume(array, grid), tmp_path / "pairs" / f"{patient}_{kind}.nii.gz")
+    heart = {"spacing_mm": None, "intensity": {"kind": "range"}, "patch_shapes": ((6, 24, 24), (8, 40, 40))}
+    classes = ("infarct", "no_reflow")
+    training = {"held_out_patients_sha256": [patient_hash("Case_P008")]}
+    for name, own in (("both", classes), ("first", classes[:1]), ("second", classes[1:])):
+        model = tiny_model(name=name, classes=own, **heart)
+        save_model(tmp_path / name, model.denoiser, replace(model.card, training=training))
+    return tmp_path
+
+
+def test_held_out_lesions_are_made_again_by_one_model_or_by_one_after_the_other(evaluated):
+    def remade(name, *words):
+        command = ["evaluate", "remade", "--data", evaluated / "pairs", "--quiet", "-o", evaluated / name]
+        assert run(*command, *words) == 0
+        return json.loads((evaluated / f"{name}.json").read_text())
+
+    joint = remade("joint", "--model", evaluated / "both")
+    chained = remade("chained", "--model", evaluated / "first", "--then", evaluated / "second")
+    alone = remade("alone", "--model", evaluated / "both", "--classes", "no_reflow")
+    assert list(joint["classes"]) == list(chained["classes"]) == ["infarct", "no_reflow"]
+    assert list(alone["classes"]) == ["no_reflow"] and [one["model"] for one in chained["models"]] == [
+        "first",
+        "second",
+    ]
+    assert {summary["changed_outside"] for summary in (joint, chained, alone)} == {0} and alone["lesions"] == 1
+    # The infarct around it stayed real, so that its box is nearer to the real one.
+    assert alone["classes"]["no_reflow"]["psnr"] > joint["classes"]["no_reflow"]["psnr"]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["remade", "--model", "both", "--classes", "scar"], "There is no lesion class 'scar'. Possible: infarct, no_reflow"),
+        (["remade", "--model", "both", "--then", "second", "--classes", "no-reflow"], "Did you mean 'no_reflow'"),
+        (["sampler", "--model", "tiny-shapes"], "draws inside the heart's muscle"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_one_clear_line(evaluated, models, capsys, words, says):
+    folders = {name: evaluated / name for name in ("both", "second")} | {"tiny-shapes": models / "tiny-shapes"}
+    words = [folders.get(word, word) for word in words]
+    assert run("evaluate", *words, "--data", evaluated / "pairs", "-o", evaluated / "table") == 2
+    error = capsys.readouterr().err
+    assert says in error and "Traceback" not in error
+    assert not list(evaluated.glob("table*"))

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..errors import LeFusionError
+from ..errors import LeFusionError, unknown_name
 from ..intensity import IntensityWindow
 from ..lesion_mask import LesionMask
 from ..models.sampler_spec import SamplerSpec
@@ -75,34 +75,67 @@ class Row:
 
 
 def remake(
-    model: Model, cases: Sequence[RealLesion], seed: int = 0, sampler: SamplerSpec | None = None
+    models: Sequence[Model],
+    cases: Sequence[RealLesion],
+    wanted: Sequence[str] = (),
+    seed: int = 0,
+    sampler: SamplerSpec | None = None,
 ) -> tuple[list[Remade], list[Row]]:
-    """Every case made again, with the model's own sampler where `sampler` leaves it open; and a row per class."""
-    sampler = model.card.sampler_for(sampler)
+    """Every case made again, with the models' own samplers where `sampler` leaves them open; and a row per class.
+
+    Each model in turn makes its classes in the picture that the one before left. wanted: the classes to be made; what
+    lies in the others stays real (none named: all). The cases' masks have a channel for each of `classes_of(models)`;
+    cases without any of the wanted classes are left out.
+    """
+    classes = classes_of(models)
+    wanted = wanted or classes
+    unknown = [name for name in wanted if name not in classes]
+    if unknown:
+        raise unknown_name("lesion class", unknown[0], classes)
     lesions, rows = [], []
     for number, case in enumerate(cases):
-        volume, mask = volume_of(case), mask_of(case, model)
-        textures = {
-            name: TextureHistogram.of(case.image[own])
-            for name, own in zip(mask.classes, mask.array, strict=True)
-            if own.any()
-        }
-        planned = plan_lesions(volume, mask, model.spec, dict(model.textures), case.window, textures, seed)
-        patches, _ = make_tissue(model, planned, sampler)
-        painted = volume.array.copy()
-        for lesion, patch in zip(planned, patches, strict=True):
-            paint_back(painted, volume, lesion.mask, lesion.frame, patch, case.window)
-        result = volume.with_array(painted)
-        remade = Remade(number, case, case.window.normalize(painted))
+        volume, asked = volume_of(case), mask_of(case, classes, classes, wanted)
+        if asked is None:
+            continue
+        result = volume
+        for model in models:
+            own = mask_of(case, classes, model.spec.classes, wanted)
+            if own is not None:
+                result = _made_by(model, case, result, own, seed, sampler)
+        remade = Remade(number, case, case.window.normalize(result.array))
         lesions.append(remade)
-        rows += measure(remade, mask.classes, changed_outside(volume, result, mask))
-        logger.info(
-            "lesion %d of %d: %s",
-            number + 1,
-            len(cases),
-            {r.lesion_class: round(r.psnr, 1) for r in rows[-len(textures) :]},
-        )
+        new = [
+            row
+            for row in measure(remade, classes, changed_outside(volume, result, asked))
+            if row.lesion_class in wanted
+        ]
+        rows += new
+        logger.info("lesion %d of %d: %s", number + 1, len(cases), {r.lesion_class: round(r.psnr, 1) for r in new})
     return lesions, rows
+
+
+def _made_by(
+    model: Model, case: RealLesion, volume: Volume, mask: LesionMask, seed: int, sampler: SamplerSpec | None
+) -> Volume:
+    """One model's classes made in the volume."""
+    textures = textures_of(case, mask)
+    planned = plan_lesions(volume, mask, model.spec, dict(model.textures), case.window, textures, seed)
+    patches, _ = make_tissue(model, planned, model.card.sampler_for(sampler))
+    painted = volume.array.copy()
+    for lesion, patch in zip(planned, patches, strict=True):
+        paint_back(painted, volume, lesion.mask, lesion.frame, patch, case.window)
+    return volume.with_array(painted)
+
+
+def classes_of(models: Sequence[Model]) -> tuple[str, ...]:
+    """What several models make, each class once."""
+    return tuple(dict.fromkeys(name for model in models for name in model.spec.classes))
+
+
+def textures_of(case: RealLesion, mask: LesionMask) -> dict[str, TextureHistogram]:
+    """The histograms of the real tissue, {class: histogram}, of the classes that are there."""
+    named = zip(mask.classes, mask.array, strict=True)
+    return {name: TextureHistogram.of(case.image[own]) for name, own in named if own.any()}
 
 
 def volume_of(case: RealLesion) -> Volume:
@@ -111,14 +144,19 @@ def volume_of(case: RealLesion) -> Volume:
     return Volume(case.window.restore(case.image).astype(np.float32), np.diag([-i, -j, k, 1.0]), name="case")
 
 
-def mask_of(case: RealLesion, model: Model) -> LesionMask:
-    """The case's lesions with the model's classes."""
-    if len(case.mask) != len(model.spec.classes):
-        raise LeFusionError(
-            f"The case has {len(case.mask)} classes, model '{model.spec.name}' {len(model.spec.classes)}."
-        )
+def mask_of(
+    case: RealLesion, classes: Sequence[str], channels: Sequence[str], wanted: Sequence[str] | None = None
+) -> LesionMask | None:
+    """The case's lesions, of whose mask the channels are `classes`, with `channels`; those not `wanted` are empty. None
+    where nothing is left."""
+    if len(case.mask) != len(classes):
+        raise LeFusionError(f"The case has {len(case.mask)} classes, asked for are {len(classes)}.")
     k, j, i = case.spacing_mm
-    return LesionMask(case.mask, np.diag([-i, -j, k, 1.0]), model.spec.classes)
+    empty = np.zeros(case.mask.shape[1:], bool)
+    kept = [case.mask[classes.index(n)] if wanted is None or n in wanted else empty for n in channels]
+    if not any(mask.any() for mask in kept):
+        return None
+    return LesionMask(np.stack(kept), np.diag([-i, -j, k, 1.0]), tuple(channels))
 
 
 def measure(remade: Remade, classes: Sequence[str], changed: int) -> list[Row]:

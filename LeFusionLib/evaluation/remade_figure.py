@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from ..diffusion import predict_x_start
+from ..errors import LeFusionError
 from ..io import atomic_write
 from ..models.sampler_spec import SamplerSpec
 from ..models.zoo import Model
@@ -16,7 +17,7 @@ from ..synthesis.lesions import plan_lesions
 from ..synthesis.tissue import make_tissue
 from ..texture import BIN_CENTERS, BINS, TextureHistogram
 from .figure import CLASS_COLORS
-from .remade import RealLesion, Remade, mask_of, volume_of
+from .remade import RealLesion, Remade, mask_of, textures_of, volume_of
 
 MARGIN_MM = 12.0  # shown around a lesion
 MOST_SHOWN = 9
@@ -61,12 +62,22 @@ def histograms(lesions: Sequence[Remade], classes: Sequence[str], path: Path) ->
     _write(figure, path)
 
 
-def denoising(model: Model, case: RealLesion, path: Path, seed: int = 0, sampler: SamplerSpec | None = None) -> None:
+def denoising(
+    model: Model,
+    case: RealLesion,
+    path: Path,
+    classes: Sequence[str] | None = None,
+    seed: int = 0,
+    sampler: SamplerSpec | None = None,
+) -> None:
     """How one lesion is made (LeFusion, Fig. A7): above the patch at some noise levels, below what the network then
-    takes for the lesion, in the patch of each class that is there."""
+    takes for the lesion, in the patch of each class that is there. The case's mask has
+    `classes`; the model's where not said."""
     sampler = model.card.sampler_for(sampler)
-    mask = mask_of(case, model)
-    textures = {n: TextureHistogram.of(case.image[m]) for n, m in zip(mask.classes, mask.array, strict=True) if m.any()}
+    mask = mask_of(case, classes or model.spec.classes, model.spec.classes)
+    if mask is None:
+        raise LeFusionError("The case has no lesion of the model's classes.")
+    textures = textures_of(case, mask)
     planned = max(
         plan_lesions(volume_of(case), mask, model.spec, dict(model.textures), case.window, textures, seed),
         key=lambda lesion: lesion.mask.voxels(),

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from LeFusionLib import LeFusionError
 from LeFusionLib.diffusion import cosine_schedule
 from LeFusionLib.evaluation.redrawn import REFUSED, detached, redraw
 from LeFusionLib.evaluation.redrawn import summarize as summarize_redrawn
 from LeFusionLib.evaluation.remade import (
     Remade,
     box_around,
+    classes_of,
     markdown,
     measure,
     psnr,
@@ -93,11 +95,9 @@ def test_without_an_organ_the_shell_around_counts():
 
 
 def test_a_model_makes_every_lesion_again_inside_its_mask_only(tiny_model, tmp_path):
-    model = tiny_model(
-        classes=CLASSES, spacing_mm=None, intensity={"kind": "range"}, patch_shapes=((4, 16, 16), (6, 32, 32))
-    )
+    model = tiny_model(classes=CLASSES, **HEART)
     real = case()
-    lesions, rows = remake(model, [real, real], seed=3)
+    lesions, rows = remake([model], [real, real], seed=3)
     union = real.mask.any(axis=0)
     for lesion in lesions:
         assert np.allclose(lesion.made[~union], real.image[~union], atol=1e-6)
@@ -107,6 +107,35 @@ def test_a_model_makes_every_lesion_again_inside_its_mask_only(tiny_model, tmp_p
     histograms(lesions, CLASSES, tmp_path / "histograms.png")
     denoising(model, real, tmp_path / "denoising.png")
     assert len(list(tmp_path.glob("*.png"))) == 3
+
+
+HEART = {"spacing_mm": None, "intensity": {"kind": "range"}, "patch_shapes": ((4, 16, 16), (6, 32, 32))}
+
+
+def test_a_class_that_is_not_wanted_stays_real(tiny_model):
+    real = case()
+    (lesion,), (row,) = remake([tiny_model(classes=CLASSES, **HEART)], [real], wanted=("no_reflow",))
+    assert (row.lesion_class, row.changed_outside) == ("no_reflow", 0)
+    assert np.allclose(lesion.made[~real.mask[1]], real.image[~real.mask[1]], atol=1e-6)
+    assert not np.allclose(lesion.made[real.mask[1]], real.image[real.mask[1]], atol=1e-3)
+    without = replace(real, mask=real.mask & np.array([True, False])[:, None, None, None])
+    assert remake([tiny_model(classes=CLASSES, **HEART)], [without], wanted=("no_reflow",)) == ([], [])
+    with pytest.raises(LeFusionError, match="scar.*infarct, no_reflow"):
+        remake([tiny_model(classes=CLASSES, **HEART)], [real], wanted=("scar",))
+
+
+def test_models_of_one_class_each_make_their_classes_one_after_the_other(tiny_model):
+    real = case()
+    models = [tiny_model(classes=(name,), **HEART) for name in CLASSES]
+    assert classes_of(models) == CLASSES
+    (both,), rows = remake(models, [real], seed=3)
+    (first,), _ = remake(models, [real], wanted=("infarct",), seed=3)
+    assert [row.lesion_class for row in rows] == list(CLASSES) and {row.changed_outside for row in rows} == {0}
+    assert np.array_equal(both.made[real.mask[0]], first.made[real.mask[0]])  # the second leaves the first as it is
+    assert np.array_equal(first.made[real.mask[1]], WINDOW.normalize(WINDOW.restore(real.image))[real.mask[1]])
+    (alone,), _ = remake(models, [real], wanted=("no_reflow",), seed=3)
+    inside = real.mask[1]
+    assert not np.allclose(both.made[inside], alone.made[inside], atol=1e-4)  # it saw what the first had made
 
 
 def test_pieces_that_touch_nothing_of_the_class_before_are_counted():
