@@ -170,7 +170,10 @@ def test_held_out_lesions_are_made_again_by_one_model_or_by_one_after_the_other(
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["remade", "--model", "both", "--classes", "scar"], "There is no lesion class 'scar'. Possible: infarct, no_reflow"),
+        (
+            ["remade", "--model", "both", "--classes", "scar"],
+            "There is no lesion class 'scar'. Possible: infarct, no_reflow",
+        ),
         (["remade", "--model", "both", "--then", "second", "--classes", "no-reflow"], "Did you mean 'no_reflow'"),
         (["sampler", "--model", "tiny-shapes"], "draws inside the heart's muscle"),
     ],

@@ -84,6 +84,7 @@ class Desk:
             self.page.click("#demo")
         self.page.wait_for_function(
             f"document.querySelector('.scan-name').dataset.number > {before} && document.querySelector('#add.on')"
+            " && !document.querySelector('.veil')"
         )
 
     def spot(self, view="Axial", across=0.5, down=0.5):
