@@ -83,9 +83,10 @@ def remake(
 ) -> tuple[list[Remade], list[Row]]:
     """Every case made again, with the models' own samplers where `sampler` leaves them open; and a row per class.
 
-    Each model in turn makes its classes in the picture that the one before left. wanted: the classes to be made; what
-    lies in the others stays real (none named: all). The cases' masks have a channel for each of `classes_of(models)`;
-    cases without any of the wanted classes are left out.
+    Each model in turn makes its classes in the picture that the one before left; its last class fills, for the time
+    being, what those after it will make, so that none is shown what it shall not know. wanted: the classes to be made;
+    what lies in the others stays real (none named: all). The cases' masks have a channel for each class of
+    `classes_of(models)`; cases without any of the wanted classes are left out.
     """
     classes = classes_of(models)
     wanted = wanted or classes
@@ -98,10 +99,12 @@ def remake(
         if asked is None:
             continue
         result = volume
-        for model in models:
+        for number_of_model, model in enumerate(models):
+            later = [name for name in classes_of(models[number_of_model + 1 :]) if name in wanted]
             own = mask_of(case, classes, model.spec.classes, wanted)
-            if own is not None:
-                result = _made_by(model, case, result, own, seed, sampler)
+            whole = mask_of(case, classes, model.spec.classes, wanted, later)
+            if own is not None and whole is not None:
+                result = _made_by(model, case, result, whole, textures_of(case, own), seed, sampler)
         remade = Remade(number, case, case.window.normalize(result.array))
         lesions.append(remade)
         new = [
@@ -115,10 +118,15 @@ def remake(
 
 
 def _made_by(
-    model: Model, case: RealLesion, volume: Volume, mask: LesionMask, seed: int, sampler: SamplerSpec | None
+    model: Model,
+    case: RealLesion,
+    volume: Volume,
+    mask: LesionMask,
+    textures: dict[str, TextureHistogram],
+    seed: int,
+    sampler: SamplerSpec | None,
 ) -> Volume:
     """One model's classes made in the volume."""
-    textures = textures_of(case, mask)
     planned = plan_lesions(volume, mask, model.spec, dict(model.textures), case.window, textures, seed)
     patches, _ = make_tissue(model, planned, model.card.sampler_for(sampler))
     painted = volume.array.copy()
@@ -145,18 +153,24 @@ def volume_of(case: RealLesion) -> Volume:
 
 
 def mask_of(
-    case: RealLesion, classes: Sequence[str], channels: Sequence[str], wanted: Sequence[str] | None = None
+    case: RealLesion,
+    classes: Sequence[str],
+    channels: Sequence[str],
+    wanted: Sequence[str] | None = None,
+    filled: Sequence[str] = (),
 ) -> LesionMask | None:
     """The case's lesions, of whose mask the channels are `classes`, with `channels`; those not `wanted` are empty. None
-    where nothing is left."""
+    where nothing is left. filled: classes that the last of the wanted channels takes in, if it is there itself."""
     if len(case.mask) != len(classes):
         raise LeFusionError(f"The case has {len(case.mask)} classes, asked for are {len(classes)}.")
     k, j, i = case.spacing_mm
-    empty = np.zeros(case.mask.shape[1:], bool)
-    kept = [case.mask[classes.index(n)] if wanted is None or n in wanted else empty for n in channels]
-    if not any(mask.any() for mask in kept):
+    own = dict(zip(classes, case.mask, strict=True))
+    kept = {name: own[name] if wanted is None or name in wanted else np.zeros_like(own[name]) for name in channels}
+    there = [name for name, mask in kept.items() if mask.any()]
+    if not there:
         return None
-    return LesionMask(np.stack(kept), np.diag([-i, -j, k, 1.0]), tuple(channels))
+    kept[there[-1]] = np.logical_or.reduce([kept[there[-1]], *(own[name] for name in filled if name not in channels)])
+    return LesionMask(np.stack(list(kept.values())), np.diag([-i, -j, k, 1.0]), tuple(channels))
 
 
 def measure(remade: Remade, classes: Sequence[str], changed: int) -> list[Row]:

@@ -131,11 +131,21 @@ def test_models_of_one_class_each_make_their_classes_one_after_the_other(tiny_mo
     (both,), rows = remake(models, [real], seed=3)
     (first,), _ = remake(models, [real], wanted=("infarct",), seed=3)
     assert [row.lesion_class for row in rows] == list(CLASSES) and {row.changed_outside for row in rows} == {0}
-    assert np.array_equal(both.made[real.mask[0]], first.made[real.mask[0]])  # the second leaves the first as it is
-    assert np.array_equal(first.made[real.mask[1]], WINDOW.normalize(WINDOW.restore(real.image))[real.mask[1]])
+    kept = WINDOW.normalize(WINDOW.restore(real.image))
+    assert np.array_equal(first.made[real.mask[1]], kept[real.mask[1]])  # only the infarct was wanted
     (alone,), _ = remake(models, [real], wanted=("no_reflow",), seed=3)
-    inside = real.mask[1]
-    assert not np.allclose(both.made[inside], alone.made[inside], atol=1e-4)  # it saw what the first had made
+    assert not np.allclose(both.made[real.mask[1]], alone.made[real.mask[1]], atol=1e-4)  # it saw the made infarct
+
+
+def test_the_first_of_several_models_is_not_shown_what_the_next_will_make(tiny_model):
+    real = case()
+    inner = real.mask[1]
+    other = replace(real, image=np.where(inner, np.float32(0.9), real.image))  # another real core
+    models = [tiny_model(classes=(name,), **HEART) for name in CLASSES]
+    made = [remake(models, [one], seed=3)[0][0].made for one in (real, other)]
+    assert np.array_equal(made[0][real.mask[0]], made[1][real.mask[0]])
+    seen = [remake(models, [one], wanted=("infarct",), seed=3)[0][0].made for one in (real, other)]
+    assert not np.array_equal(seen[0][real.mask[0]], seen[1][real.mask[0]])  # here the core is real, and shown
 
 
 def test_pieces_that_touch_nothing_of_the_class_before_are_counted():
