@@ -31,6 +31,8 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import LeFusionLib as lf
+from LeFusionLib.diffusion import evaluations as evaluations_of
+from LeFusionLib.diffusion.resampling import paper_times, time_grid
 from LeFusionLib.models.blocks import DepthConv
 from LeFusionLib.models.card import bundled_models, read_card
 from LeFusionLib.models.engine import Autocast, Replayed
@@ -47,6 +49,7 @@ NETWORKS: dict[str, list[tuple[dict[str, Any], tuple[int, int, int]]]] = {
     "emidec (published, full size)": [(EMIDEC, (10, 72, 72))],
     **{name: [(spec.network_options(), shape) for shape in spec.patch_shapes] for name, spec in BUNDLED.items()},
 }
+TIMESTEPS = 300
 GROWTH = [(16, 32, 32), (32, 32, 32), (32, 64, 64)]
 
 
@@ -148,6 +151,39 @@ def evaluations(repeats: int, device: torch.device, names: Sequence[str]) -> lis
             )
             print(rows[-1], flush=True)
     return rows
+
+
+def schedules(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Seconds a lesion with the full-size networks: the evaluations of a schedule, counted on the sampler's own steps,
+    times the seconds that `evaluations` measured for one. Products, not lesions that were timed."""
+    plain = "plain"
+    ways = [
+        ("paper's (5, 5)", plain, paper_times(TIMESTEPS, 5, 5)),
+        ("paper's (2, 2)", plain, paper_times(TIMESTEPS, 2, 2)),
+        ("paper's (2, 2)", "fast", paper_times(TIMESTEPS, 2, 2)),
+        ("50 points, each twice", "fast", time_grid(TIMESTEPS, 50, 1, 2)),
+        ("background clean, 20 steps", "fast", time_grid(TIMESTEPS, 20)),
+        ("background clean, 5 steps", "fast", time_grid(TIMESTEPS, 5)),
+    ]
+    made = []
+    for network in (name for name in NETWORKS if name not in BUNDLED):
+        one = {row["way"]: row["processor_seconds"] for row in rows if row["network"] == network}
+        longest, shorter = (evaluations_of(times) * one[plain] for _, _, times in ways[:2])
+        for schedule, way, times in ways:
+            count = evaluations_of(times)
+            seconds = count * one[way]
+            made.append(
+                {
+                    "network": network,
+                    "schedule": schedule,
+                    "way": way,
+                    "evaluations": count,
+                    "processor_seconds": round(seconds, 1),
+                    "times_fewer_than_(5, 5)": round(longest / seconds, 1),
+                    "times_fewer_than_(2, 2)": round(shorter / seconds, 1),
+                }
+            )
+    return made
 
 
 def peaks() -> list[dict[str, Any]]:
@@ -255,7 +291,7 @@ def profile(device: torch.device) -> list[dict[str, Any]]:
     return [{"operation": e.key, "share": round(getattr(e, kind) / total, 3), "calls": e.count} for e in events[:12]]
 
 
-PARTS = ("evaluations", "peaks", "growth", "lesions", "starts", "profile")
+PARTS = ("evaluations", "schedules", "peaks", "growth", "lesions", "starts", "profile")
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:
@@ -269,6 +305,7 @@ def table(rows: list[dict[str, Any]]) -> list[str]:
 
 TITLES = {
     "evaluations": "One evaluation",
+    "schedules": "A lesion with the full-size networks: evaluations of the schedule times the seconds of one, above",
     "peaks": "Peak memory of one evaluation of the full-size network, GiB (whole process)",
     "growth": "Growth of the fast evaluation, full-size network",
     "lesions": "A 12 mm nodule with the bundled models, models open",
@@ -299,6 +336,7 @@ def main() -> None:
     }
     work: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "evaluations": lambda: evaluations(options.repeats, device, options.networks),
+        "schedules": lambda: schedules(result["evaluations"]),
         "peaks": peaks,
         "growth": lambda: growth(options.repeats, device),
         "lesions": lambda: lesions(options.repeats, device),
@@ -307,7 +345,7 @@ def main() -> None:
     }
     output.parent.mkdir(parents=True, exist_ok=True)
     for part in PARTS:
-        if part in options.only and not (device.type == "cuda" and part == "peaks"):
+        if part in options.only and not (device.type == "cuda" and part in ("schedules", "peaks")):
             result[part] = work[part]()
         lines = [
             "# Speed",
