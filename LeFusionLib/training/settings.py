@@ -187,12 +187,12 @@ _SMALL = TrainSettings(
 _SMALL_HEART = replace(
     _SMALL,
     spec=_HEART,
-    steps=2000,
+    steps=2700,
     learning_rate=1e-3,
     validate_every=500,
     held_out=TEST_PATIENTS,
     textures=TYPICAL,
-    sampler=SamplerSpec("ddim", 2, jump_length=1, jump_n_sample=1, guidance_scale=1.0),  # more leave more grain
+    sampler=SamplerSpec("ddim", 5, jump_length=1, jump_n_sample=1, guidance_scale=1.0),
     licence=HEART_LICENCE,
     description="Infarct and no-reflow together in late-enhancement MRI, for a laptop without a GPU",
 )
@@ -309,7 +309,7 @@ PRESETS = {
     # Shapes for it: infarct and no-reflow in one drawing, inside the muscle of the left ventricle.
     "cardiac-mi-pmo-mask": TrainSettings(
         _HEART_MASK,
-        steps=1500,
+        steps=2500,
         batch_size=2,
         learning_rate=1e-3,
         lr_schedule="cosine",
