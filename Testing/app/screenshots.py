@@ -109,6 +109,7 @@ def draw(person, page):
     page.uncheck("#difference")
     page.click("#view-Axial .corner button >> nth=1")
     page.click("#next")
+    page.wait_for_timeout(1500)  # the views take their places again
     person.place(0.055, 0.12)
     person.wait(lambda: "lies in air" in person.text("aside"), "the air is told")
     shoot(page, "air")
