@@ -7,7 +7,9 @@ Altered Structure, Nodule, Lesion, Lung, Heart: DICOM PS3.16 CID 7150, 7159 and 
 """
 
 import json
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 FILE = Path(__file__).resolve().parent / "data" / "LeFusion.term.json"
 REGIONS = "Anatomic codes - DICOM master list"
@@ -16,7 +18,7 @@ OTHER = "no_reflow"  # a class without a code of its own is a lesion, here of no
 
 def terminology_entry(class_name: str) -> str:
     """Slicer's terminology entry of seven parts joined by "~"; a class not in the list is a lesion of no region."""
-    context = json.loads(FILE.read_text(encoding="utf-8"))
+    context = _context()
     category = context["SegmentationCodes"]["Category"][0]
     types = {row["3dSlicerLabel"]: row for row in category["Type"]}
     row = types.get(class_name, types[OTHER])
@@ -32,12 +34,18 @@ def class_label(class_name: str) -> str:
 
 def class_meanings() -> dict[str, str]:
     """{class: what it is, where, and its code}, of all classes in the list, in words for people."""
-    types = json.loads(FILE.read_text(encoding="utf-8"))["SegmentationCodes"]["Category"][0]["Type"]
+    types = _context()["SegmentationCodes"]["Category"][0]["Type"]
     return {
         row["3dSlicerLabel"]: f"{row['CodeMeaning']}, {row['anatomicRegion']['CodeMeaning']} "
         f"({row['CodingSchemeDesignator']} {row['CodeValue']})"
         for row in types
     }
+
+
+@cache  # panels ask at every move of a sphere
+def _context() -> dict[str, Any]:
+    context: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
+    return context
 
 
 def _code(row: dict[str, str]) -> str:

@@ -177,16 +177,11 @@ class BrowserApp:
         self.inside.show(self.state.tab == "lesions")
 
     def _card(self) -> dict[str, Any]:
-        """What the page says of the model: its name, whether it makes several classes, and the spheres it takes."""
-        card, mask = self.model.card(), self.model.mask_spec()
+        """What the page says of the model: its name, and the spheres it takes."""
+        mask = self.model.mask_spec()
         drawn = mask.mask.diameter_range_mm if mask is not None and mask.mask is not None else None
         smallest, largest = drawn or USUAL_MM
-        return {
-            "name": Path(self.parameters.model).name,
-            "several": card is not None and len(card.spec.classes) > 1,
-            "smallest": smallest,
-            "largest": largest,
-        }
+        return {"name": Path(self.parameters.model).name, "smallest": smallest, "largest": largest}
 
     def _build_page(self) -> None:
         self.server.enable_module(

@@ -99,12 +99,11 @@ def remake(
         if asked is None:
             continue
         result = volume
-        for number_of_model, model in enumerate(models):
-            later = [name for name in classes_of(models[number_of_model + 1 :]) if name in wanted]
-            own = mask_of(case, classes, model.spec.classes, wanted)
-            whole = mask_of(case, classes, model.spec.classes, wanted, later)
-            if own is not None and whole is not None:
-                result = _made_by(model, case, result, whole, textures_of(case, own), seed, sampler)
+        for turn, model in enumerate(models):
+            later = [name for name in classes_of(models[turn + 1 :]) if name in wanted]
+            mask = mask_of(case, classes, model.spec.classes, wanted, later)
+            if mask is not None:
+                result = _made_by(model, case, result, mask, textures_of(case, classes, mask), seed, sampler)
         remade = Remade(number, case, case.window.normalize(result.array))
         lesions.append(remade)
         new = [
@@ -140,10 +139,11 @@ def classes_of(models: Sequence[Model]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for model in models for name in model.spec.classes))
 
 
-def textures_of(case: RealLesion, mask: LesionMask) -> dict[str, TextureHistogram]:
-    """The histograms of the real tissue, {class: histogram}, of the classes that are there."""
-    named = zip(mask.classes, mask.array, strict=True)
-    return {name: TextureHistogram.of(case.image[own]) for name, own in named if own.any()}
+def textures_of(case: RealLesion, classes: Sequence[str], mask: LesionMask) -> dict[str, TextureHistogram]:
+    """The histograms of the real tissue, {class: histogram}, of the classes that `mask` has; those of the case's own
+    mask are `classes`."""
+    own = dict(zip(classes, case.mask, strict=True))
+    return {name: TextureHistogram.of(case.image[own[name]]) for name in mask.classes if mask.voxels(name)}
 
 
 def volume_of(case: RealLesion) -> Volume:

@@ -71,13 +71,14 @@ def denoising(
     sampler: SamplerSpec | None = None,
 ) -> None:
     """How one lesion is made (LeFusion, Fig. A7): above the patch at some noise levels, below what the network then
-    takes for the lesion, in the patch of each class that is there. The case's mask has
-    `classes`; the model's where not said."""
+    takes for the lesion, in the patch of each class that is there. The case's mask has `classes` (default: the
+    model's)."""
     sampler = model.card.sampler_for(sampler)
-    mask = mask_of(case, classes or model.spec.classes, model.spec.classes)
+    classes = classes or model.spec.classes
+    mask = mask_of(case, classes, model.spec.classes)
     if mask is None:
         raise LeFusionError("The case has no lesion of the model's classes.")
-    textures = textures_of(case, mask)
+    textures = textures_of(case, classes, mask)
     planned = max(
         plan_lesions(volume_of(case), mask, model.spec, dict(model.textures), case.window, textures, seed),
         key=lambda lesion: lesion.mask.voxels(),

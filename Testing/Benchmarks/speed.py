@@ -156,19 +156,19 @@ def evaluations(repeats: int, device: torch.device, names: Sequence[str]) -> lis
 def schedules(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Seconds a lesion with the full-size networks: the evaluations of a schedule, counted on the sampler's own steps,
     times the seconds that `evaluations` measured for one. Products, not lesions that were timed."""
-    plain = "plain"
     ways = [
-        ("paper's (5, 5)", plain, paper_times(TIMESTEPS, 5, 5)),
-        ("paper's (2, 2)", plain, paper_times(TIMESTEPS, 2, 2)),
+        ("paper's (5, 5)", "plain", paper_times(TIMESTEPS, 5, 5)),
+        ("paper's (2, 2)", "plain", paper_times(TIMESTEPS, 2, 2)),
         ("paper's (2, 2)", "fast", paper_times(TIMESTEPS, 2, 2)),
         ("50 points, each twice", "fast", time_grid(TIMESTEPS, 50, 1, 2)),
         ("background clean, 20 steps", "fast", time_grid(TIMESTEPS, 20)),
         ("background clean, 5 steps", "fast", time_grid(TIMESTEPS, 5)),
     ]
     made = []
-    for network in (name for name in NETWORKS if name not in BUNDLED):
+    there = {row["network"] for row in rows}
+    for network in (name for name in NETWORKS if name in there and name not in BUNDLED):
         one = {row["way"]: row["processor_seconds"] for row in rows if row["network"] == network}
-        longest, shorter = (evaluations_of(times) * one[plain] for _, _, times in ways[:2])
+        longest, shorter = (evaluations_of(times) * one["plain"] for _, _, times in ways[:2])
         for schedule, way, times in ways:
             count = evaluations_of(times)
             seconds = count * one[way]
@@ -336,7 +336,7 @@ def main() -> None:
     }
     work: dict[str, Callable[[], list[dict[str, Any]]]] = {
         "evaluations": lambda: evaluations(options.repeats, device, options.networks),
-        "schedules": lambda: schedules(result["evaluations"]),
+        "schedules": lambda: schedules(result.get("evaluations", [])),
         "peaks": peaks,
         "growth": lambda: growth(options.repeats, device),
         "lesions": lambda: lesions(options.repeats, device),
@@ -357,7 +357,7 @@ def main() -> None:
             + ". Parts may come from several calls (`--only`); these numbers are of the last.",
             "",
         ]
-        for done in (name for name in PARTS if name in result):
+        for done in (name for name in PARTS if result.get(name)):
             lines += [f"## {TITLES[done]}", "", *table(result[done])]
         lines.append("Made by `python Testing/Benchmarks/speed.py`; how it measures stands at the head of that file.")
         kept.write_text(json.dumps(result, indent=1) + "\n")

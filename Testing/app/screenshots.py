@@ -63,7 +63,7 @@ def shoot(page, name, pause=1500):
 
 
 def draw_heart(person, page):
-    person.wait(lambda: page.query_selector("[data-part].on, #inside"), "the muscle is read")
+    person.wait(lambda: page.input_value("#inside") == "given", "the muscle is chosen")
     page.click("#window-middle")
     person.place(*HEART_AT)
     page.check("[data-class=no_reflow]")
