@@ -89,7 +89,7 @@ def test_the_whole_story(desk, server, data, tiny_folder, tmp_path):
     page.click("[data-lesion='2']")
     page.focus("#diameter")
     page.eval_on_selector("#diameter", "one => { one.value = 7.5; one.dispatchEvent(new Event('input')) }")
-    person.wait(lambda: "7.5 mm" in person.row(2), "the slider sizes it")  # its answer would undo what is typed meanwhile
+    person.wait(lambda: "7.5 mm" in person.row(2), "the slider sizes it")  # else its answer undoes typing
     person.set_number("#seed", 7)
     person.wait(lambda: "7.5 mm nodule, solid" in person.row(2), "the second lesion is like the first, smaller")
     person.make()
