@@ -87,14 +87,16 @@ class Inside:
             self._drop()
             self._set_built_in(choice)
 
-    def choose_part(self, name: str, on: bool) -> None:
+    def choose_part(self, choice: str, name: str, on: bool) -> None:
         """One label or segment of the file more, or less."""
+        if choice != self.state.inside["choice"]:
+            return  # pressed on the page just before another file took this one's place
         self._check_idle()
         names = [part["name"] for part in self.state.inside["parts"]]
         if str(name) not in names or self._path is None:
             raise unknown_name("segment", str(name), names)
         chosen = [p["name"] for p in self.state.inside["parts"] if (bool(on) if p["name"] == name else p["on"])]
-        self._start(self.state.inside["choice"], self._path, chosen)
+        self._start(choice, self._path, chosen)
 
     def tell(self) -> None:
         """The whole words of what is chosen, where the page has no room for them."""

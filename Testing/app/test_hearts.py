@@ -53,11 +53,16 @@ def heart(desk, heart_server):
 
 
 def stay_in(person, name, *parts):
+    """Choose a file of labels, and of it these."""
     person.page.select_option("#inside", f"file:{name}.nii.gz")
     for part in parts:
-        person.page.wait_for_selector(f"[data-part='{part}']:not(.on):enabled")  # not those of the file before
-        person.page.click(f"[data-part='{part}']")
+        press_part(person, name, part)
         person.page.wait_for_selector(f"[data-part='{part}'].on")
+
+
+def press_part(person, name, part):
+    """Of this file: the labels of the file before may still be on the page, under the same names."""
+    person.page.click(f"[data-of='file:{name}.nii.gz'] [data-part='{part}']:not(.on):enabled")
 
 
 def set_diameter(person, mm):
@@ -141,8 +146,10 @@ def test_what_is_chosen_as_the_organ_is_met_where_it_lies_or_refused(heart):
     stay_in(heart, "lge_coarse", 2)  # on another grid
     set_diameter(heart, 55)
     heart.wait(lambda: page.is_enabled("#make"), "it lies where the muscle is")
-    page.select_option("#inside", "file:lge_far.nii.gz")
-    page.click("[data-part='2']:not(.on)")
+    page.evaluate("window.trame.trigger('inside_part', ['file:lge_labels.nii.gz', '2', false])")
+    assert page.is_enabled("#make") and not heart.message()  # a late click at the file before changes nothing
+    stay_in(heart, "lge_far")
+    press_part(heart, "lge_far", 2)
     heart.wait_message("lies elsewhere")
     page.select_option("#inside", "file:ct.nii.gz")
     assert "It may be an image" in heart.wait_message("ct.nii.gz")
