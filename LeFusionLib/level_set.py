@@ -173,8 +173,8 @@ def _cells_around(occupancy: np.ndarray, frame: PatchFrame) -> PatchFrame:
 
 
 def _largest_values(values: np.ndarray, count: int) -> np.ndarray:
-    """Which are the `count` largest."""
+    """Which are the `count` largest, of those above 0: beyond the patch there is nothing to fill a rim with."""
     count = min(max(count, 0), values.size)
     if count == 0:
         return np.zeros(values.shape, dtype=bool)
-    return values >= np.partition(values.ravel(), values.size - count)[values.size - count]
+    return (values > 0) & (values >= np.partition(values.ravel(), values.size - count)[values.size - count])

@@ -133,3 +133,12 @@ def test_a_trace_of_lesion_in_all_the_air_adds_nothing_to_its_volume():
     occupancy = np.maximum(lesion.array.astype(np.float32), 0.02)
     level = LevelSet.of_occupancy(occupancy, PatchFrame(lesion.shape, PLAIN))
     assert level.volume_mm3() == pytest.approx(lesion.volume_mm3(), rel=0.02)
+
+
+@pytest.mark.parametrize("share", [0.9, 1.0])
+def test_a_patch_full_of_lesion_ends_at_its_rim(share):
+    """Once it filled its margin too, and had no surface: a network that is not trained draws so."""
+    full = (np.random.default_rng(0).random((1, 12, 12, 12)) < share).astype(np.float32)
+    sphere = LevelSet.of_occupancy(full, PatchFrame((12, 12, 12), np.eye(4))).enclosing_sphere()
+    assert sphere.center_ras == pytest.approx((5.5, 5.5, 5.5), abs=0.2)
+    assert 11 * np.sqrt(3) - 2 < sphere.diameter_mm < 13 * np.sqrt(3)

@@ -3,12 +3,14 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import LeFusionError
+from ..models.denoiser import clean_context
 from ..models.spec import ModelSpec
 from ..texture import BINS, TextureHistogram
 from .augment import random_view, smallest_shape
@@ -31,6 +33,18 @@ class Batch:
 
     def to(self, device: torch.device) -> "Batch":
         return Batch(**{name: value.to(device) for name, value in vars(self).items()})
+
+    def shown(self, spec: ModelSpec) -> dict[str, Any]:
+        """What the network is shown beside the noised patch: arguments of `Denoiser`."""
+        return {
+            "condition": self.condition if spec.condition_size else None,
+            "context": clean_context(self.x_start, self.lesion_mask) if spec.context == "clean" else None,
+            "drop": self.drop,
+        }
+
+    def counts(self) -> Tensor:
+        """Where the loss counts: 1 in each class's own lesion (B, L, D, H, W)."""
+        return self.lesion_mask
 
 
 def texture_condition(image: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -1,8 +1,9 @@
 """A student that needs half the steps of its teacher, and of that another (progressive distillation, Salimans & Ho
-2022, Algorithm 2), taught where it is used: inside the lesion, the background shown clean.
+2022, Algorithm 2), taught where it is used: tissue inside the lesion with the background shown clean, shapes in all of
+their patch.
 
 A stage halves the grid: one step of the student shall land where two of the teacher's do. The next stage's teacher is
-the averaged student. The result is a model of the same network that is sampled with few steps, `NAME-live`.
+the averaged student. Each stage leaves a model of the same network that is sampled with its few steps, `NAME-live`.
 """
 
 import json
@@ -28,29 +29,29 @@ from ..diffusion import (
 from ..errors import LeFusionError
 from ..models.card import ModelCard, bundled_models, read_card
 from ..models.checkpoint import load_denoiser, save_model
-from ..models.denoiser import Denoiser, clean_context
-from ..models.sampler_spec import SamplerSpec
-from .batches import Batch, BatchMaker
-from .cases import read_cases
+from ..models.denoiser import Denoiser
+from ..models.sampler_spec import QUALITIES, SamplerSpec
+from .batches import Batch
 from .distill_settings import DistillSettings
+from .shape_batches import ShapeBatch
+from .tasks import TASKS
 from .train import patient_hash
 
 logger = logging.getLogger(__name__)
 
 
 def distill(settings: DistillSettings, data: Path, run: Path, device: str | torch.device = "cpu") -> Path:
-    """Run again to resume. Returns the folder of the student, `run/model`."""
+    """Run again to resume. The student of each stage is kept in `run/model-STEPS`; returns the folder of the last."""
     folder = bundled_models().get(settings.teacher, Path(settings.teacher))
     card = read_card(folder)
-    if card.spec.kind != "texture" or card.spec.context != "clean":
-        raise LeFusionError(
-            f"Few steps need a model of tissue that is shown the background clean; '{card.spec.name}' is not."
-        )
+    if card.spec.kind == "texture" and card.spec.context != "clean":
+        raise LeFusionError(f"Few steps need a model that is shown the background clean; '{card.spec.name}' is not.")
     _keep(settings, run)
     device = torch.device(device)
     held_out = card.training.get("held_out_patients_sha256", ())
-    cases = [case for case in read_cases(data, card.spec) if patient_hash(case.patient) not in held_out]
-    maker = BatchMaker(cases, card.spec, settings.batch_size, null_share=0.0, seed=settings.seed)
+    task = TASKS[card.spec.kind]
+    cases = [case for case in task.read(data, card.spec) if patient_hash(case.patient) not in held_out]
+    maker = task.maker(cases, card.spec, settings.batch_size, settings.null_share, settings.seed)
     schedule = cosine_schedule(card.spec.timesteps)
 
     teacher, student, averaged = (load_denoiser(folder, card).to(device) for _ in range(3))
@@ -83,23 +84,23 @@ def distill(settings: DistillSettings, data: Path, run: Path, device: str | torc
         teacher.load_state_dict(mean.module.state_dict())  # and the next student starts from it too
         student.load_state_dict(mean.module.state_dict())
         done = 0
+        _export(run, settings, settings.stages[stage], card, teacher)
         _save(run, stage + 1, 0, teacher, student, mean, None)
-    return _export(run, settings, card, teacher)
+    return run / f"model-{settings.stages[-1]}"
 
 
 def halving_loss(
-    student: Denoiser, teacher: Denoiser, batch: Batch, times: list[int], schedule: DiffusionSchedule
+    student: Denoiser, teacher: Denoiser, batch: Batch | ShapeBatch, times: list[int], schedule: DiffusionSchedule
 ) -> Tensor:
     """How far the student's step from `times`[0] to `times`[2] is from the teacher's two over `times`[1], as a
-    distance of what the network puts out, inside the lesions."""
+    distance of what the network puts out, where the batch says it counts."""
     t, middle, end = times
     a_t, a_end = schedule.alpha_bar(t), schedule.alpha_bar(end)
     x_t = q_sample(batch.x_start, a_t, batch.noise)
-    context = clean_context(batch.x_start, batch.lesion_mask)
+    shown = batch.shown(student.spec)
 
     def ask(denoiser: Denoiser, x: Tensor, time: int, as_noise: bool = True) -> Tensor:
-        condition = batch.condition if denoiser.spec.condition_size else None
-        return denoiser(x, torch.full_like(batch.t, time), condition, context, as_noise=as_noise)
+        return denoiser(x, torch.full_like(batch.t, time), **shown, as_noise=as_noise)
 
     with torch.no_grad():
         x = x_t
@@ -112,7 +113,7 @@ def halving_loss(
         noise = (x_t - a_t**0.5 * clean) / (1 - a_t) ** 0.5
         target = velocity(clean, a_t, noise) if student.spec.prediction == "velocity" else noise
     made = ask(student, x_t, t, as_noise=False)
-    return lesion_focused_loss(target, made, batch.lesion_mask, "l2", "per_lesion")
+    return lesion_focused_loss(target, made, batch.counts(), "l2", "per_lesion")
 
 
 def _keep(settings: DistillSettings, run: Path) -> None:
@@ -154,14 +155,14 @@ def _save(
     os.replace(run / "checkpoint.tmp", run / "checkpoint.pt")
 
 
-def _export(run: Path, settings: DistillSettings, card: ModelCard, student: Denoiser) -> Path:
-    few = SamplerSpec("ddim", settings.stages[-1], 1, 1, 1.0)
+def _export(run: Path, settings: DistillSettings, steps: int, card: ModelCard, student: Denoiser) -> None:
+    few = SamplerSpec("ddim", steps, 1, 1, 1.0)
     made = replace(
         card,
         spec=replace(card.spec, name=f"{card.spec.name}-live"),
         sampler=few,
-        qualities={"draft": few, "standard": few},
-        description=f"{card.description}; distilled to {settings.stages[-1]} steps",
+        qualities=dict.fromkeys(QUALITIES, few),  # it knows no other steps
+        description=f"{card.description}; distilled to {steps} steps",
         training={**card.training, "distilled": settings.to_dict(), "teacher_sha256": card.sha256},
     )
-    return save_model(run / "model", student, made)
+    save_model(run / f"model-{steps}", student, made)

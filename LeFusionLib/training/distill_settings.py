@@ -9,11 +9,13 @@ from ..errors import LeFusionError, unknown_name
 
 @dataclass(frozen=True)
 class DistillSettings:
-    """teacher: a bundled name or a model folder, with a clean context. stages: steps of the students' grids, each half
-    of the one before; the first teacher has twice the first. steps: of training in each stage."""
+    """teacher: a bundled name or a model folder; one that makes tissue must be shown the background clean. stages:
+    steps of the students' grids, each half of the one before; the first teacher has twice the first. steps: of training
+    in each stage. null_share: how often what steers the teacher (its texture; each rating) is left out."""
 
     teacher: str
-    stages: tuple[int, ...] = (16, 8, 4, 2)
+    stages: tuple[int, ...] = (4, 2, 1)
+    null_share: float = 0.0
     steps: int = 5000
     batch_size: int = 16
     learning_rate: float = 2e-4
@@ -32,7 +34,10 @@ class DistillSettings:
         return asdict(self)
 
 
-DISTILLATIONS: Mapping[str, DistillSettings] = {"lung-nodule-live": DistillSettings("lung-nodule")}
+DISTILLATIONS: Mapping[str, DistillSettings] = {
+    "lung-nodule-live": DistillSettings("lung-nodule"),
+    "lung-nodule-mask-live": DistillSettings("lung-nodule-mask", stages=(8, 4, 2), null_share=0.5),
+}
 
 
 def distillation(name: str, **changes: Any) -> DistillSettings:

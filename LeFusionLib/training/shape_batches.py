@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,6 +32,17 @@ class ShapeBatch:
 
     def to(self, device: torch.device) -> "ShapeBatch":
         return ShapeBatch(**{name: value.to(device) for name, value in vars(self).items()})
+
+    def shown(self, spec: ModelSpec) -> dict[str, Any]:
+        """What the network is shown beside the noised patch: arguments of `Denoiser`."""
+        return {"condition": self.sphere, "traits": self.traits, "drop": self.drop}
+
+    def counts(self) -> Tensor:
+        """Where the loss counts: all of the patch, lesion and air alike; of a patch shown with its organ all of the
+        organ, since what lies outside is given at every step."""
+        if self.sphere.shape[1] == 1:
+            return torch.ones_like(self.x_start)
+        return (self.sphere[:, 1:] > 0).to(self.x_start.dtype).expand_as(self.x_start)
 
 
 class ShapeBatchMaker:

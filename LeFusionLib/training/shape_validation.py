@@ -10,7 +10,7 @@ from ..diffusion import DiffusionSchedule
 from ..models.denoiser import Denoiser
 from ..models.sampler_spec import SamplerSpec
 from ..synthesis.diffmask import diffuse_shape, shape_of
-from .objective import shape_loss
+from .objective import batch_loss
 from .settings import TrainSettings
 from .shape_batches import ShapeBatchMaker
 from .shape_cases import AnyShape
@@ -37,7 +37,7 @@ class ShapeValidation:
         device, spec = next(denoiser.parameters()).device, self.settings.spec
         assert spec.mask is not None
         denoiser.eval()
-        losses = [shape_loss(denoiser, b.to(device), schedule, self.settings).item() for b in self.batches]
+        losses = [batch_loss(denoiser, b.to(device), schedule, self.settings).item() for b in self.batches]
         sampler = SamplerSpec("ddim", SAMPLE_STEPS, 1, 1, 1.0)
         drawn, errors, ratios = [], [], []
         for seed, case in enumerate(self.cases):

@@ -7,7 +7,6 @@ from typing import Any
 from ..texture import TexturePresets
 from .batches import BatchMaker
 from .cases import read_cases
-from .objective import batch_loss, shape_loss
 from .shape_batches import ShapeBatchMaker
 from .shape_cases import read_shapes
 from .shape_validation import ShapeValidation
@@ -18,17 +17,16 @@ from .validation import Validation
 @dataclass(frozen=True)
 class Task:
     """read(folder, spec) -> cases with a `patient`; maker(cases, spec, batch_size, null_share, seed), whose draw(step)
-    is a batch; loss(denoiser, batch, schedule, settings); validation(cases, settings, run), whose
-    measure(denoiser, schedule, step) is {name: value}; textures(cases, settings): the presets of the trained model."""
+    is a batch; validation(cases, settings, run), whose measure(denoiser, schedule, step) is {name: value};
+    textures(cases, settings): the presets of the trained model."""
 
     read: Callable[..., Sequence[Any]]
     maker: Callable[..., Any]
-    loss: Callable[..., Any]
     validation: Callable[..., Any]
     textures: Callable[..., dict[str, TexturePresets]]
 
 
 TASKS = {
-    "texture": Task(read_cases, BatchMaker, batch_loss, Validation, class_presets),
-    "mask": Task(read_shapes, ShapeBatchMaker, shape_loss, ShapeValidation, lambda *_: {}),
+    "texture": Task(read_cases, BatchMaker, Validation, class_presets),
+    "mask": Task(read_shapes, ShapeBatchMaker, ShapeValidation, lambda *_: {}),
 }

@@ -20,6 +20,7 @@ from ..models.checkpoint import ModelCard, save_model
 from ..models.denoiser import Denoiser
 from ..models.spec import ModelSpec
 from .cases import Case, split_by_patient
+from .objective import batch_loss
 from .settings import TrainSettings
 from .tasks import TASKS
 
@@ -58,7 +59,7 @@ def train(settings: TrainSettings, data: Path, run: Path, mixed_precision: str =
     while step < settings.steps:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(settings, step)
-        loss = task.loss(model, maker.draw(step).to(accelerator.device), schedule, settings)
+        loss = batch_loss(model, maker.draw(step).to(accelerator.device), schedule, settings)
         optimizer.zero_grad()
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(model.parameters(), settings.grad_clip)

@@ -1,5 +1,7 @@
 """Progressive distillation: the target is where two steps land, a tiny student learns it, a stopped run goes on."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,13 +9,19 @@ import torch
 import LeFusionLib as lf
 from LeFusionLib.diffusion import cosine_schedule, ddim_step, time_grid
 from LeFusionLib.errors import LeFusionError
+from LeFusionLib.models.card import ModelCard
 from LeFusionLib.models.checkpoint import save_model
+from LeFusionLib.models.denoiser import Denoiser
+from LeFusionLib.models.mask_spec import MaskSpec
 from LeFusionLib.models.zoo import load_model
+from LeFusionLib.synthesis.diffmask import diffuse_shape
 from LeFusionLib.training import distill as distilling
 from LeFusionLib.training.batches import Batch, BatchMaker
 from LeFusionLib.training.cases import read_cases
 from LeFusionLib.training.distill import distill, halving_loss
 from LeFusionLib.training.distill_settings import DistillSettings, distillation
+from LeFusionLib.training.shape_batches import ShapeBatchMaker
+from LeFusionLib.training.shape_cases import read_shapes
 
 SCHEDULE = cosine_schedule(300)
 
@@ -53,7 +61,7 @@ class Known(torch.nn.Module):
         super().__init__()
         self.spec, self.batch = spec, batch
 
-    def forward(self, x, t, condition, context, as_noise=True):
+    def forward(self, x, t, as_noise, **shown):
         a = SCHEDULE.alpha_bar(int(t[0]))
         noise = (x - a**0.5 * self.batch.x_start) / (1 - a) ** 0.5
         if as_noise or self.spec.prediction == "noise":
@@ -78,12 +86,12 @@ def test_the_target_lands_where_the_teachers_two_steps_do(data, tiny_spec):
     asked = []
 
     class Teacher(Known):
-        def forward(self, x, t, condition, context, as_noise=True):
+        def forward(self, x, t, as_noise, **shown):
             asked.append((x, int(t[0])))
             return 0.6 * x + 0.01 * int(t[0]) * 0.1
 
     class Student(Known):
-        def forward(self, x, t, condition, context, as_noise=True):
+        def forward(self, x, t, as_noise, **shown):
             (_, t0), (middle, t1) = asked
             noise = 0.6 * middle + 0.001 * t1
             a0, a1, a2 = (SCHEDULE.alpha_bar(n) for n in (t0, t1, 100))
@@ -106,7 +114,8 @@ def test_a_tiny_student_learns_to_take_two_steps_in_one(data, teacher, tmp_path)
     )
     card = load_model(folder, "cpu").card
     assert card.spec.name == "tiny-live" and card.sampler == lf.SamplerSpec("ddim", 1, 1, 1, 1.0)
-    assert card.sampler_for(lf.SamplerSpec("draft")) == card.sampler
+    for quality in ("draft", "standard", "paper"):  # it knows no other steps
+        assert card.sampler_for(lf.SamplerSpec(quality)) == card.sampler
     from LeFusionLib.models.checkpoint import load_denoiser, read_card
 
     before, after = (load_denoiser(f, read_card(f)) for f in (teacher, folder))
@@ -127,11 +136,14 @@ def test_a_stopped_run_goes_on_to_the_same_weights(data, teacher, tmp_path, monk
             return super().draw(step)
 
     with monkeypatch.context() as patched:
-        patched.setattr(distilling, "BatchMaker", Stopped)
+        patched.setitem(distilling.TASKS, "texture", replace(distilling.TASKS["texture"], maker=Stopped))
         with pytest.raises(KeyboardInterrupt):
             distill(asked, data, tmp_path / "halted")
     resumed = distill(asked, data, tmp_path / "halted")
-    assert (resumed / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
+    for student in ("model-2", "model-1"):  # of each stage
+        weights, again = (run.parent / student / "weights.safetensors" for run in (whole, resumed))
+        assert weights.read_bytes() == again.read_bytes()
+    assert resumed.name == "model-1" and load_model(resumed.parent / "model-2", "cpu").card.sampler.num_steps == 2
     with pytest.raises(LeFusionError, match="other settings"):
         distill(settings(teacher, steps=5), data, tmp_path / "halted")
 
@@ -147,3 +159,20 @@ def test_what_cannot_be_distilled_is_refused(tiny_model, tmp_path, data):
     with pytest.raises(LeFusionError, match="Did you mean 'lung-nodule-live'"):
         distillation("lung-nodule-life")
     assert distillation("lung-nodule-live", steps=7, seed=None).steps == 7
+
+
+def test_a_model_of_shapes_has_a_student_too(tiny_spec, data, tmp_path):
+    """It is shown its sphere and told its size; all of its patch counts."""
+    mask = MaskSpec(sphere_voxels=9.0, ratings=("sphericity",))
+    spec = tiny_spec(kind="mask", patch_shapes=((12, 12, 12),), spacing_mm=None, prediction="velocity", mask=mask)
+    torch.manual_seed(0)
+    folder = save_model(tmp_path / "teacher", Denoiser(spec), ModelCard(spec, lf.SamplerSpec("ddim", 4, 1, 1, 1.0)))
+    batch = ShapeBatchMaker(read_shapes(data, spec), spec, 2, null_share=0.5, seed=0).draw(0)
+    known = Known(spec, batch)
+    assert halving_loss(known, known, batch, [299, 149, -1], SCHEDULE) < 1e-6
+    student = load_model(distill(settings(folder, steps=2, null_share=0.5), data, tmp_path / "run"), "cpu")
+    sphere = lf.ControlSphere((0, 0, 0), 12)
+    drawn = diffuse_shape(
+        student.denoiser, SCHEDULE, sphere, mask.frame(sphere, (12, 12, 12), None), student.card.sampler, seed=0
+    )
+    assert drawn.shape == (1, 12, 12, 12) and np.isfinite(drawn).all() and student.card.sampler.num_steps == 1

@@ -12,7 +12,7 @@ from LeFusionLib.errors import LeFusionError
 from LeFusionLib.geometry import ControlSphere, PatchFrame
 from LeFusionLib.lesion_mask import LesionMask
 from LeFusionLib.models.sampler_spec import SamplerSpec
-from LeFusionLib.training.objective import shape_loss
+from LeFusionLib.training.objective import batch_loss
 from LeFusionLib.training.organ_cases import OrganCase, read_organs
 from LeFusionLib.training.settings import PRESETS
 from LeFusionLib.training.shape_batches import ShapeBatchMaker
@@ -112,7 +112,7 @@ def test_sphere_and_organ_are_shown_and_only_the_organ_counts(settings):
     truth = velocity(batch.x_start, a, batch.noise)
     wrong_outside = truth + 5 * (~organ).float()
     wrong_inside = truth + organ.float()
-    losses = [shape_loss(lambda *x, out=out, **k: out, batch, schedule, settings).item()
+    losses = [batch_loss(lambda *x, out=out, **k: out, batch, schedule, settings).item()
               for out in (wrong_outside, wrong_inside)]  # fmt: skip
     assert losses[0] == 0 and losses[1] == pytest.approx(1)
     assert settings.spec.in_channels == 4

@@ -13,7 +13,7 @@ from LeFusionLib.geometry import ControlSphere
 from LeFusionLib.lesion_mask import LesionMask
 from LeFusionLib.models.mask_spec import MaskSpec
 from LeFusionLib.models.sampler_spec import SamplerSpec
-from LeFusionLib.training.objective import shape_loss
+from LeFusionLib.training.objective import batch_loss
 from LeFusionLib.training.settings import PRESETS, TrainSettings
 from LeFusionLib.training.shape_batches import ShapeBatchMaker
 from LeFusionLib.training.shape_cases import ShapeCase, read_masks, read_shapes, shape_in
@@ -145,14 +145,14 @@ def test_the_loss_is_nothing_for_the_truth_and_counts_the_air_too(settings):
     a = schedule.alphas_cumprod[batch.t].float()[:, None, None, None, None]
     truth = velocity(batch.x_start, a, batch.noise)
 
-    def cheat(x_t, t, sphere, drop, as_noise, traits, off=0.0):
-        assert sphere.shape == x_t.shape and traits.shape == (2, 5) and not as_noise
+    def cheat(x_t, t, condition, drop, as_noise, traits, off=0.0):
+        assert condition.shape == x_t.shape and traits.shape == (2, 5) and not as_noise
         return truth + off
 
-    assert shape_loss(cheat, batch, schedule, settings).item() == 0
+    assert batch_loss(cheat, batch, schedule, settings).item() == 0
     corner = torch.zeros_like(truth)
     corner[:, :, 0, 0, 0] = 1.0
-    lost = shape_loss(lambda *a, **k: cheat(*a, **k, off=corner), batch, schedule, settings).item()
+    lost = batch_loss(lambda *a, **k: cheat(*a, **k, off=corner), batch, schedule, settings).item()
     assert lost == pytest.approx(1 / 12**3)
 
 
