@@ -15,10 +15,12 @@ from .. import __version__
 from ..errors import LeFusionError
 from ..models.card import default_model
 from ..scene import ChosenModel, Host, Parameters
+from .computing import Computing
 from .doors import Doors
 from .hand import Hand
 from .inside import Inside
 from .lesions import Lesions
+from .live import Live
 from .options import AppOptions
 from .results import Results
 from .saving import Saving
@@ -61,7 +63,9 @@ class BrowserApp:
         self.doors = Doors(options.token, options.local, self._touch, self._all_windows_gone)
         self.shelf = Shelf(options.data)
         self.views, self.scan, self.inside = Views(self), Scan(self), Inside(self)
+        self.computing = Computing()
         self.results, self.work, self.saving = Results(self), Work(self), Saving(self)
+        self.live = Live(self)
         self.textures = Textures(self)
         self.lesions = Lesions(self)
         self.hands = [Hand(name, self.views.views[name], self.lesions, self.views.enter) for name in SLICES]
@@ -125,6 +129,7 @@ class BrowserApp:
     def close(self) -> None:
         """The server ends: the worker and the downloads with it."""
         self.work.close()
+        self.computing.close()
         self.saving.withdraw()
         self.lesions.balls.stop()
 
@@ -151,6 +156,7 @@ class BrowserApp:
             if self.doors.windows() and time.monotonic() - self._touched > limit_s:
                 self.work.stop("The session ended since nobody used it.")
                 self.work.close()
+                self.computing.close()
                 self.doors.closed = True
                 self.doors.turn_out()
 
@@ -175,6 +181,7 @@ class BrowserApp:
         self.state.tab = "result" if name == "result" and self.state.result else "lesions"
         self.lesions.show_spheres(self.state.tab == "lesions")
         self.inside.show(self.state.tab == "lesions")
+        self.live.look()
 
     def _card(self) -> dict[str, Any]:
         """What the page says of the model: its name, and the spheres it takes."""

@@ -163,6 +163,7 @@ class Lesions:
         ]
         self.app.textures.show()
         self.app.work.show()
+        self.app.live.look()
 
     def channels(self) -> list[Channel]:
         """The classes that the selected lesion may have; none where there is no choice."""

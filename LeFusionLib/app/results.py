@@ -82,7 +82,7 @@ class Results:
     def on_blend(self, percent: float) -> None:
         """0 is the scan, 100 the result."""
         self.state.blend = min(max(int(float(percent)), 0), 100)
-        self._show()
+        self.show()
 
     def on_difference(self, on: bool) -> None:
         """Lay what has changed over the scan."""
@@ -93,7 +93,7 @@ class Results:
             display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeYellow")  # grey over grey says little
             display.SetWindowLevel(display.GetWindow() / 2, display.GetWindow() / 4)
             self.state.difference = True
-        self._show()
+        self.show()
 
     def on_outline(self, on: bool) -> None:
         """The lesions' outlines in the slices."""
@@ -125,6 +125,7 @@ class Results:
     def clear(self) -> None:
         """Another scan is opened."""
         self._drop_difference()
+        self.app.live.hide()
         self.hide_shape()
         self._parts.clear()
         self.app.work.forget()
@@ -154,7 +155,7 @@ class Results:
                 self.app.host.scene.RemoveNode(own_display)
                 made.segmentation_node.CreateClosedSurfaceRepresentation()
                 self.state.blend = 100
-            self._show()
+            self.show()
             if before is not None:
                 remove_result(before)
             self.app.parameters.results = [self.node]
@@ -163,9 +164,14 @@ class Results:
             self._show_outline()
             self.app.lesions.show()
 
-    def _show(self) -> None:
+    def show(self) -> None:
+        """What belongs over the scan, in the views: the difference, a sketch, or the result as far as the slider says;
+        under a sketch of one lesion the others of the result."""
         if self._difference is not None:
             self.app.views.show(self.app.scan.node, self._difference, DIFFERENCE_OPACITY)
+        elif self.app.live.node is not None:
+            others = self.node is not None and self.app.live.lesion_id not in self._parts
+            self.app.views.show(self.node if others else self.app.scan.node, self.app.live.node)
         else:
             self.app.views.show(self.app.scan.node, self.node, self.state.blend / 100)
 
@@ -177,7 +183,7 @@ class Results:
         self.state.difference = False
         if self._difference is not None:
             node, self._difference = self._difference, None
-            self._show()
+            self.show()
             remove_difference(node)
 
 

@@ -5,8 +5,7 @@ Nothing here waits in a handler of the page: whatever a page asks for next, Canc
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable
 from dataclasses import replace
 from typing import Any
 
@@ -17,8 +16,8 @@ from ..progress import TimeLeft
 from ..scene import SceneJob, check_lesions, check_meets, control_sphere_of, prepare, request_of
 from ..scene.spheres import grid_of
 from ..synthesis.compose import MadeLesion
-from ..worker_client import Job, WorkerClient
-from .turn import Turn
+from ..synthesis.request import SynthesisRequest
+from ..worker_client import Job
 
 KEPT = 100  # lesions made before that need not be made again
 AIR_HU = -970.0  # the mean inside a sphere that lies beside the patient, or in a bulla
@@ -30,8 +29,6 @@ class Work:
 
     def __init__(self, app: Any):
         self.app, self.state = app, app.state
-        self.client = WorkerClient()
-        self._thread = ThreadPoolExecutor(1, "worker client")  # the client is used from one thread
         self._task: asyncio.Task[None] | None = None
         self._stop = ""  # why the running job shall end
         self._made: dict[str, MadeLesion] = {}  # by all that was asked
@@ -116,15 +113,19 @@ class Work:
     def key_of(self, node: Any) -> str:
         """All that decides what this lesion becomes; "" where it is not placed."""
         try:
-            asked = [self.app.scan.node.GetID(), self.app.inside.key, self._request(node).to_dict()]
+            asked = [self.app.scan.node.GetID(), self.app.inside.key, self.request(node).to_dict()]
             return json.dumps(asked, sort_keys=True)
         except LeFusionError:
             return ""
 
+    def request(self, node: Any) -> SynthesisRequest:
+        """For this lesion alone."""
+        whole = request_of(_Only(self.app.parameters, node))  # type: ignore[arg-type]
+        return replace(whole, sampler=self.app.options.sampler)
+
     def close(self) -> None:
-        """End the worker process."""
+        """End what runs."""
         self._stop = self._stop or "Stopped."
-        self._thread.submit(self.client.close)
 
     def forget(self) -> None:
         """Another scan: nothing made before belongs to it."""
@@ -136,6 +137,7 @@ class Work:
             work.close()  # type: ignore[attr-defined]  # a coroutine that shall not run
             raise LeFusionError(reason)
         self.app.lesions.stop_placing()
+        self.app.live.rest()
         self.state.busy, self.state.progress, self._stop = what, 0, ""
         self.state.progress_text = "Starting the computing process and loading the model..."
         self.app.tell("")
@@ -176,7 +178,7 @@ class Work:
 
     async def _do(self, job_name: str, node: Any, what: str, start: float, share: float) -> Any:
         """One job of the worker for one lesion: its result, or its error."""
-        job: SceneJob = prepare(self.app.scan.node, self._request(node), None, self.app.scan.volume)
+        job: SceneJob = prepare(self.app.scan.node, self.request(node), None, self.app.scan.volume)
         left = TimeLeft()
 
         def progress(step: int, total: int, message: str) -> None:
@@ -187,34 +189,12 @@ class Work:
                 if not self._stop:
                     self.state.progress_text = said + ("" if seconds is None else f", about {seconds:.0f} s left")
 
-        async with Turn(self._wait_for_turn, lambda: bool(self._stop)):
-            return await self._answer(Job(job_name, job.volume, job.request, self.app.inside.mask), progress)
-
-    async def _answer(self, job: Job, progress: Callable[[int, int, str], None]) -> Any:
-        if self._stop:
-            raise Cancelled(self._stop)
-        handle = await self._call(self.client.submit, job)
-        while not handle.finished:
-            for event in await self._call(self.client.poll, 0.05):
-                if event.handle is handle and event.name == "progress":
-                    progress(event.step, event.total, event.message)
-            if self._stop:
-                await self._call(self.client.cancel, handle)
-        if handle.error is not None:
-            raise handle.error
-        return handle.result
-
-    async def _call(self, function: Callable[..., Any], *args: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
+        asked = Job(job_name, job.volume, job.request, self.app.inside.mask)
+        return await self.app.computing.answer(asked, lambda: self._stop, progress, self._wait_for_turn)
 
     def _wait_for_turn(self) -> None:
         with self.state:
             self.state.progress_text = "Waiting: another session on this computer is computing..."
-
-    def _request(self, node: Any) -> Any:
-        """For this lesion alone."""
-        whole = request_of(_Only(self.app.parameters, node))  # type: ignore[arg-type]
-        return replace(whole, sampler=self.app.options.sampler)
 
     def _note(self) -> str:
         """A sphere beside the patient is a slip of the hand, in a CT where air can be told; a bulla is no reason not to

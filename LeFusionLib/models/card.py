@@ -143,6 +143,12 @@ def default_model() -> str:
     raise MissingWeights("No model comes with this installation; give a model folder with --model.")
 
 
+def live_model(model: str) -> str:
+    """The bundled student of a bundled model, made for few steps (`NAME-live`); the model itself where it has none."""
+    student = f"{model}-live"
+    return student if student in bundled_models() else model
+
+
 def mask_model_for(spec: ModelSpec) -> str | None:
     """The bundled model that draws shapes for `spec`: the one it names, else one of the same classes; or None."""
     there = bundled_models("mask")

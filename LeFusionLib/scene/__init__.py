@@ -26,6 +26,7 @@ from .results import report_of as report_of
 from .results import result_volume_node as result_volume_node
 from .segmentations import lesion_segmentation_node as lesion_segmentation_node
 from .segmentations import organ_segmentation_node as organ_segmentation_node
+from .sketch_node import sketch_node as sketch_node
 from .sphere_models import SphereModels as SphereModels
 from .spheres import SphereSettings as SphereSettings
 from .spheres import add_sphere as add_sphere

@@ -8,7 +8,7 @@
 
   document.addEventListener("keydown", (event) => {
     const where = event.target;
-    const typing = where.matches && where.matches("input, select, textarea, [role=slider]");
+    const typing = where.matches && where.matches("input:not([type=checkbox]), select, textarea, [role=slider]");
     if (!typing && KEYS.includes(event.key) && !event.ctrlKey && !event.metaKey && !event.altKey) {
       event.preventDefault();
       trigger("key", [event.key]);

@@ -1,0 +1,47 @@
+"""A lesion as a sketch: made with few steps in the part of the scan around it, to be looked at while it is set up.
+
+Its shape is the one that the request itself will get; its tissue has the same seed and texture, and fewer steps.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..geometry import ControlSphere, PatchFrame
+from ..models.card import default_model, live_model
+from ..models.sampler_spec import SamplerSpec
+from ..models.spec import ModelSpec
+from ..volume import Volume
+from .request import SynthesisRequest
+
+
+@dataclass(frozen=True, eq=False)
+class Sketch:
+    """`run_request(volume, request, boundary)` makes it. `box` (k, j, i slices): which part of the scan `volume` is."""
+
+    volume: Volume
+    request: SynthesisRequest
+    boundary: np.ndarray | None
+    box: tuple[slice, slice, slice]
+
+
+def sketch_of(volume: Volume, request: SynthesisRequest, boundary: np.ndarray | None, spec: ModelSpec) -> Sketch:
+    """The sketch of a request for one lesion. boundary: (D, H, W) bool; a built-in one must have been found before,
+    since it cannot be in a part of the scan. spec: of the model that makes tissue.
+
+    Grey values of a fixed window look the same in any part of the scan; of other models the whole scan is kept.
+    """
+    (lesion,) = request.lesions
+    box: tuple[slice, slice, slice] = tuple(slice(0, n) for n in volume.shape)  # type: ignore[assignment]
+    if spec.intensity["kind"] == "fixed":
+        spacing_mm = spec.spacing_mm or volume.spacing_mm
+        reach_mm = max(n * mm for shape in spec.patch_shapes for n, mm in zip(shape, spacing_mm, strict=True))
+        box, _ = ControlSphere(lesion.center_ras, lesion.diameter_mm + 2 * reach_mm).mask_in_box(volume)
+    part = Volume(volume.array[box], PatchFrame.of_box(volume, box).ijk_to_ras, volume.name)
+    quick = replace(
+        request,
+        model=live_model(request.model or default_model()),
+        sampler=SamplerSpec("draft"),
+        any_modality=True,  # asked of the whole scan; a part of it may look like another kind
+    )
+    return Sketch(part, quick, None if boundary is None else boundary[box], box)

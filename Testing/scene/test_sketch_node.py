@@ -1,0 +1,44 @@
+"""A sketch lies over its scan in the world, whatever moves the scan; it is shown like it and never saved."""
+
+import numpy as np
+import pytest
+
+BOX = (slice(2, 6), slice(3, 9), slice(1, 8))
+
+
+def voxels_of(node):
+    """(D, H, W)"""
+    from vtk.util.numpy_support import vtk_to_numpy
+
+    image = node.GetImageData()
+    return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(image.GetDimensions()[::-1])
+
+
+@pytest.mark.parametrize("parent", ["none", "linear", "tilted gantry", "bent, then moved"])
+@pytest.mark.parametrize("grid", ["oblique", "left-handed"])
+def test_it_lies_where_that_part_of_the_scan_lies(bench, grid, parent):
+    from LeFusionLib.scene.sketch_node import sketch_node
+
+    scan = bench.scan(grid, parent)
+    before = bench.state(scan)
+    part = voxels_of(scan)[BOX] + 7
+    node = sketch_node(bench.host, scan, part, BOX)
+    assert bench.state(scan) == before
+    assert np.array_equal(voxels_of(node), part) and voxels_of(node).dtype == part.dtype
+    for kji in ((0, 0, 0), (3, 5, 6), (1, 2, 4)):
+        there = np.add(kji, [axis.start for axis in BOX])
+        assert np.allclose(bench.world_of_voxel(node, kji), bench.world_of_voxel(scan, there), atol=1e-6)
+
+
+def test_it_is_marked_shown_like_the_scan_and_goes_without_a_trace(bench):
+    from LeFusionLib.scene.housekeeping import remove_node
+    from LeFusionLib.scene.sketch_node import sketch_node
+
+    scan = bench.scan()
+    scan.CreateDefaultDisplayNodes()
+    before = bench.nodes()
+    node = sketch_node(bench.host, scan, voxels_of(scan)[BOX], BOX)
+    assert node.GetDisplayNode() is scan.GetDisplayNode()
+    assert node.GetAttribute("LeFusion.Synthetic") == "1" and not node.GetSaveWithScene()
+    remove_node(node)
+    assert bench.nodes() == before and scan.GetDisplayNode() is not None
