@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 from . import __version__
 from .errors import Cancelled, LeFusionError
+from .threads import wait_politely
 
 MISTAKE, CANCELLED = 2, 130  # exit statuses beside 0
 
@@ -20,6 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.basicConfig(level=logging.INFO if options.command == "train" else logging.WARNING, format="%(message)s")
         if options.quiet:
             logging.disable(logging.WARNING)
+        wait_politely()
         from . import commands
 
         commands.COMMANDS[options.command](options)

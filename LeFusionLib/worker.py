@@ -36,6 +36,7 @@ from .errors import Cancelled, LeFusionError, MissingWeights, check_keys, unknow
 from .io.arrays import read_array, write_array
 from .io.files import NO_ROOM
 from .synthesis.request import SynthesisRequest, draw_request, run_request
+from .threads import wait_politely
 from .volume import Volume
 
 if TYPE_CHECKING:
@@ -325,6 +326,7 @@ def main() -> None:
     parser.add_argument("--parent", type=int, help="process id; the worker ends with it")
     parser.add_argument("--scratch", type=Path, help="folder that the worker removes when it ends without its parent")
     options = parser.parse_args()
+    wait_politely()
     # Before we say that we listen: a parent that ends at once is else a stranger, whose end nothing shows.
     alive = None if options.parent is None else _aliveness(options.parent)
     requests, answers = _private_streams()

@@ -19,7 +19,7 @@ import LeFusionLib
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = ROOT / "LeFusionLib"
 FLOORS = {
-    0: ["__init__", "errors", "progress", "config"],
+    0: ["__init__", "errors", "progress", "threads", "config"],
     1: [
         "volume",
         "geometry",

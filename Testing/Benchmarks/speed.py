@@ -38,6 +38,7 @@ from LeFusionLib.models.card import bundled_models, read_card
 from LeFusionLib.models.engine import Autocast, Replayed
 from LeFusionLib.models.fast import FastUNet3D
 from LeFusionLib.models.unet3d import UNet3D
+from LeFusionLib.threads import OWN_WORDS, wait_politely
 
 LIDC = {"in_channels": 1, "out_channels": 1, "dim": 64, "condition_size": 16}
 EMIDEC = {"in_channels": 2, "out_channels": 2, "dim": 72, "condition_size": 32}
@@ -236,6 +237,48 @@ def lesions(repeats: int, device: torch.device) -> list[dict[str, Any]]:
     return [{"job": name, **row} for name, row in measured(jobs, repeats, device).items()]
 
 
+def company(repeats: int) -> list[dict[str, Any]]:
+    """A draft in a process of its own, alone and beside as many busy programs as there are cores: with threads that
+    wait as OpenMP has it, as our processes let them, and with one thread."""
+    bare = {name: value for name, value in os.environ.items() if name not in OWN_WORDS}
+    ours = dict(bare)
+    wait_politely(ours)
+    ways = {"threads wait as OpenMP has it": bare, "as ours do": ours, "one thread": {**bare, "OMP_NUM_THREADS": "1"}}
+    rows = []
+    for others in (0, os.cpu_count() or 1):
+        busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(others)]
+        try:
+            took: dict[str, list[float]] = {way: [] for way in ways}
+            for _ in range(repeats):
+                for way, environment in ways.items():
+                    done = subprocess.run(
+                        [sys.executable, "-c", "import speed; speed.draft()"], cwd=Path(__file__).parent, text=True,
+                        capture_output=True, check=True, env=environment | {"PYTHONPATH": os.pathsep.join(sys.path)},
+                    )  # fmt: skip
+                    took[way].append(float(done.stdout))
+        finally:
+            for program in busy:
+                program.kill()
+        medians = {way: statistics.median(seconds) for way, seconds in took.items()}
+        first = next(iter(medians.values()))
+        rows += [
+            {
+                "beside": f"{others} busy programs",
+                "way": way,
+                "seconds": round(s, 2),
+                "times_faster": round(first / s, 2),
+            }
+            for way, s in medians.items()
+        ]
+    return rows
+
+
+def draft(times: int = 4) -> None:
+    """Prints the seconds of the quickest of some drafts, its model open."""
+    rows = [row["seconds"] for _ in range(times) for row in lesions(1, torch.device("cpu")) if row["job"] == "draft"]
+    print(min(rows))
+
+
 def starts() -> list[dict[str, Any]]:
     """What a user waits for from the start, each a process of its own; processor seconds of the process beside it."""
     from LeFusionLib.phantom import chest_phantom, lung_sites
@@ -291,7 +334,7 @@ def profile(device: torch.device) -> list[dict[str, Any]]:
     return [{"operation": e.key, "share": round(getattr(e, kind) / total, 3), "calls": e.count} for e in events[:12]]
 
 
-PARTS = ("evaluations", "schedules", "peaks", "growth", "lesions", "starts", "profile")
+PARTS = ("evaluations", "schedules", "peaks", "growth", "lesions", "company", "starts", "profile")
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:
@@ -309,6 +352,7 @@ TITLES = {
     "peaks": "Peak memory of one evaluation of the full-size network, GiB (whole process)",
     "growth": "Growth of the fast evaluation, full-size network",
     "lesions": "A 12 mm nodule with the bundled models, models open",
+    "company": "A draft of that nodule, and what others on the machine make of it",
     "starts": "From the start",
     "profile": "Where the fast evaluation spends its time (full-size network, 16x64x64)",
 }
@@ -340,12 +384,13 @@ def main() -> None:
         "peaks": peaks,
         "growth": lambda: growth(options.repeats, device),
         "lesions": lambda: lesions(options.repeats, device),
+        "company": lambda: company(options.repeats),
         "starts": starts,
         "profile": lambda: profile(device),
     }
     output.parent.mkdir(parents=True, exist_ok=True)
     for part in PARTS:
-        if part in options.only and not (device.type == "cuda" and part in ("schedules", "peaks")):
+        if part in options.only and not (device.type == "cuda" and part in ("schedules", "peaks", "company")):
             result[part] = work[part]()
         lines = [
             "# Speed",
