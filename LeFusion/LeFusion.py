@@ -115,6 +115,7 @@ class LeFusionWidget(ScriptedLoadableModuleWidget, slicer.util.VTKObservationMix
         self.host, self.parameters = self.logic.host(), self.logic.parameters()
         self.settings, self.work = part("settings").Settings(self), part("work").Work(self)
         self.lesions, self.results = part("lesions").LesionTable(self), part("results").Results(self)
+        self.live = part("live").Live(self)
         self.setUpList = part("setup").SetUpList(self)
         self.sphereModels = library("scene").SphereModels(self.host)
         uiWidget.setMRMLScene(slicer.mrmlScene)
@@ -158,6 +159,8 @@ class LeFusionWidget(ScriptedLoadableModuleWidget, slicer.util.VTKObservationMix
         for shortcut in self.shortcuts:
             shortcut.enabled = False
         self.results.leave()
+        self.live.rest()
+        self.live.hide()
         interaction = slicer.app.applicationLogic().GetInteractionNode()
         if interaction.GetCurrentInteractionMode() == interaction.Place:
             interaction.SwitchToViewTransformMode()
@@ -168,6 +171,8 @@ class LeFusionWidget(ScriptedLoadableModuleWidget, slicer.util.VTKObservationMix
             shortcut.deleteLater()
         slicer.app.disconnect("aboutToQuit()", self.work.close)
         self.sphereModels.stop()
+        self.live.rest()
+        self.live.hide()
         self.lesions.clear()
         self.results.clear()
         self.removeObservers()
@@ -180,6 +185,8 @@ class LeFusionWidget(ScriptedLoadableModuleWidget, slicer.util.VTKObservationMix
 
     def onSceneStartClose(self, caller: Any, event: Any) -> None:
         self.work.stop(_("The scene was closed while the work ran; nothing was made."))
+        self.live.rest()
+        self.live.hide()
         self.lesions.clear()
         self.results.clear()
 

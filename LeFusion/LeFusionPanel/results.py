@@ -113,6 +113,7 @@ class Results:
 
     def onDifference(self, on):
         self._dropDifference()
+        self.panel.live.look()
         node = self.chosen()
         if not on or node is None:
             return
@@ -162,6 +163,7 @@ class Results:
         self.ui.differenceCheckBox.checked = False
         original = node.GetNodeReference(ORIGINAL)
         shown = self.chosen() is node
+        self.panel.live.forget()
         bridge.remove_result(node)
         self.update()
         if shown and original is not None:

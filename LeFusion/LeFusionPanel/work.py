@@ -19,6 +19,7 @@ class Work:
     def __init__(self, panel):
         self.panel, self.ui = panel, panel.ui
         self.runner = Runner(panel.logic.client(), panel.ui.applyButton)
+        self.asked = set()
         self.job = self.handle = self.stopReason = self.helpAction = None
         self.details = ""
         self.ui.helpButton.hide()
@@ -56,6 +57,7 @@ class Work:
         self.ui.cancelButton.enabled = running
         self.ui.reasonLabel.text = reason
         self.ui.reasonLabel.setVisible(bool(reason))
+        self.panel.live.look()
 
     def applyByKey(self):
         if self.ui.applyButton.enabled:
@@ -64,7 +66,9 @@ class Work:
     def apply(self):
         """Hand the work to the worker; the panel stays usable."""
         self.tell("")
+        self.panel.live.rest()
         try:
+            self.asked = self.panel.live.keys()
             self.job = self.panel.logic.prepare()
             self.timeLeft, self.stopReason = TimeLeft(), None
             self.handle = self.runner.submit(self.panel.logic.workerJob(self.job), self.onProgress, self.onEnd)
@@ -104,6 +108,7 @@ class Work:
             except LeFusionError as error:
                 self.endJob(str(error))
                 return
+            self.panel.live.made |= self.asked
             self.panel.parameters.results = [*self.panel.parameters.results, result.volume_node]
             self.endJob(_("Done: {name}").format(name=result.volume_node.GetName()))
             self.panel.results.update(show=result.volume_node)

@@ -130,7 +130,8 @@ class Live:
                 app.results.show()
 
     def _bounded(self, job: Any, boundary: np.ndarray | None) -> tuple[Any, np.ndarray | None]:
-        """The request without the name of an organ that the library finds itself, and that organ in the whole scan."""
+        """The request without the name of an organ that the library finds itself, and that organ: found once for all
+        sketches in the scan."""
         name = job.request.boundary
         if name is None:
             return job.request, boundary

@@ -120,8 +120,7 @@ class Work:
 
     def request(self, node: Any) -> SynthesisRequest:
         """For this lesion alone."""
-        whole = request_of(_Only(self.app.parameters, node))  # type: ignore[arg-type]
-        return replace(whole, sampler=self.app.options.sampler)
+        return replace(request_of(self.app.parameters, [node]), sampler=self.app.options.sampler)
 
     def close(self) -> None:
         """End what runs."""
@@ -207,13 +206,3 @@ class Work:
             if mask.any() and float(np.mean(scan.volume.array[mask])) < AIR_HU:
                 return f"Lesion {number} lies in air. If that is outside the body, drag it into tissue."
         return ""
-
-
-class _Only:
-    """The parameters with one sphere."""
-
-    def __init__(self, parameters: Any, node: Any):
-        self._parameters, self.spheres = parameters, [node]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._parameters, name)

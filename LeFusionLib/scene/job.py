@@ -79,11 +79,11 @@ def check_lesions(
             handcrafted_drawer(settings.classes)
 
 
-def request_of(parameters: Parameters) -> SynthesisRequest:
-    """The request as the parameter node holds it, its lesions in the world. Raises `LeFusionError` for spheres that are
-    not placed yet."""
+def request_of(parameters: Parameters, spheres: Sequence[Any] | None = None) -> SynthesisRequest:
+    """The request as the parameter node holds it, its lesions in the world; of these `spheres` alone, where given.
+    Raises `LeFusionError` for spheres that are not placed yet."""
     lesions = []
-    for sphere in parameters.spheres:
+    for sphere in parameters.spheres if spheres is None else spheres:
         settings = read_settings(sphere)
         place = center_world(sphere)
         lesions.append(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..geometry import ControlSphere, PatchFrame
+from ..modality import check_modality
 from ..models.card import default_model, live_model
 from ..models.sampler_spec import SamplerSpec
 from ..models.spec import ModelSpec
@@ -26,14 +27,17 @@ class Sketch:
 
 
 def sketch_of(volume: Volume, request: SynthesisRequest, boundary: np.ndarray | None, spec: ModelSpec) -> Sketch:
-    """The sketch of a request for one lesion. boundary: (D, H, W) bool; a built-in one must have been found before,
-    since it cannot be in a part of the scan. spec: of the model that makes tissue.
+    """The sketch of a request for one lesion. boundary: (D, H, W) bool. spec: of the model that makes tissue.
 
-    Grey values of a fixed window look the same in any part of the scan; of other models the whole scan is kept.
+    The whole scan is kept where a part would not do: for a built-in boundary, which is found in all of it, and for
+    models whose grey values depend on all of it, unlike those of a fixed window. Raises `LeFusionError` for a scan that
+    the model was not made for.
     """
     (lesion,) = request.lesions
+    if not request.any_modality:
+        check_modality(volume, spec.modality, spec.name)
     box: tuple[slice, slice, slice] = tuple(slice(0, n) for n in volume.shape)  # type: ignore[assignment]
-    if spec.intensity["kind"] == "fixed":
+    if spec.intensity["kind"] == "fixed" and request.boundary is None:
         spacing_mm = spec.spacing_mm or volume.spacing_mm
         reach_mm = max(n * mm for shape in spec.patch_shapes for n, mm in zip(shape, spacing_mm, strict=True))
         box, _ = ControlSphere(lesion.center_ras, lesion.diameter_mm + 2 * reach_mm).mask_in_box(volume)
@@ -42,6 +46,6 @@ def sketch_of(volume: Volume, request: SynthesisRequest, boundary: np.ndarray | 
         request,
         model=live_model(request.model or default_model()),
         sampler=SamplerSpec("draft"),
-        any_modality=True,  # asked of the whole scan; a part of it may look like another kind
+        any_modality=True,  # asked of the whole scan, above; a part of it may look like another kind
     )
     return Sketch(part, quick, None if boundary is None else boundary[box], box)

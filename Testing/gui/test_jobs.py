@@ -275,3 +275,52 @@ def test_closing_the_panel_in_mid_job_ends_the_worker(desk, tiny_folder):
     process = widget.work.runner.client._running[0]
     desk.close_panel(widget)
     assert process.exit_code() is not None and widget.work.handle is None
+
+
+def sketched(desk, panel):
+    desk.wait_until(lambda: "sketched in" in panel.ui.liveLabel.text, 60)
+
+
+def test_live_shows_the_lesion_while_it_is_set_up_and_apply_goes_first(desk, panel, ready):
+    view = desk.scene.GetNthNodeByClass(0, "vtkMRMLSliceCompositeNode")
+    start, before = nodes(desk.scene), voxels(ready)
+    panel.ui.liveCheckBox.checked = True
+    sketched(desk, panel)
+    sketch = desk.scene.GetNodeByID(view.GetForegroundVolumeID())
+    assert sketch is panel.live.node and view.GetForegroundOpacity() == 1.0
+    assert (voxels(ready) == before).all() and (voxels(sketch) != before).any()  # this scan is smaller than a patch
+    for change in (
+        lambda: panel.lesions.selected().SetNthControlPointPositionWorld(0, 22.0, 20.0, 20.0),
+        lambda: setattr(panel.ui.diameterSlider, "value", 9.0),
+        lambda: click(panel.ui.newSeedButton),
+    ):
+        change()
+        assert panel.live.node is None and view.GetForegroundVolumeID() is None  # what is not true any more goes
+        sketched(desk, panel)
+    click(panel.ui.applyButton)
+    finish(desk, panel)
+    assert panel.live.node is None and view.GetForegroundVolumeID() is None  # what is made needs no sketch
+    assert len(panel.parameters.results) == 1
+    click(panel.ui.undoButton)
+    sketched(desk, panel)
+    panel.ui.liveCheckBox.checked = False
+    assert nodes(desk.scene) == start and view.GetForegroundVolumeID() is None
+
+
+def test_live_ends_with_the_scene_and_with_the_panel(desk, panel, ready):
+    panel.ui.liveCheckBox.checked = True
+    sketched(desk, panel)
+    click(panel.ui.newSeedButton)
+    desk.wait_until(lambda: panel.live.handle is not None)
+    desk.scene.Clear(False)
+    desk.wait_until(lambda: panel.live.handle is None)
+    assert panel.live.node is None and panel.ui.liveLabel.text == ""
+
+
+def test_live_says_why_there_is_no_sketch(desk, panel, ready):
+    panel.ui.liveCheckBox.checked = True
+    sketched(desk, panel)
+    panel.parameters.mask_model = "nothing-such"
+    click(panel.ui.newSeedButton)
+    desk.wait_until(lambda: "nothing-such" in panel.ui.liveLabel.text)
+    assert panel.live.node is None

@@ -58,9 +58,18 @@ def test_its_steps_are_those_of_a_draft_and_all_else_is_as_asked(scan, tiny_mode
     assert (quick.mask_model, quick.seed, quick.device, quick.model) == ("handcrafted", 9, "cpu", "tiny")
 
 
+def test_a_scan_of_another_kind_is_refused_by_all_of_it(scan, tiny_model):
+    spec = tiny_model(modality="MR").spec
+    with pytest.raises(lf.LeFusionError, match="made for MRI"):
+        sketch_of(scan, request(), None, spec)
+    assert sketch_of(scan, request(any_modality=True), None, spec).request.any_modality
+
+
 def test_grey_values_that_depend_on_the_whole_scan_keep_the_whole_scan(scan, tiny_model):
     spec = tiny_model(intensity={"kind": "percentile", "low": 1, "high": 99}).spec
     assert sketch_of(scan, request(), None, spec).box == whole(scan.array)
+    inside = sketch_of(scan, request(boundary="lung"), None, tiny_model().spec)
+    assert inside.box == whole(scan.array) and inside.request.boundary == "lung"  # found in all of it
 
 
 def test_a_student_that_comes_with_its_teacher_makes_it(scan, tiny_model, tiny_folder, monkeypatch):
