@@ -127,6 +127,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--sites", type=int, default=5, help="sites per scan, or lesions at most (default: 5)")
     sub.add_argument("--settings", nargs="+", default=["draft", "standard"], help="such as draft, ddim:10, ddpm:50:1:2")
     sub.add_argument(
+        "--students", nargs="+", default=[], metavar="MODEL", help="sampler: models of few steps, beside the --settings"
+    )
+    sub.add_argument(
         "--classes", help="remade: only these are made again, such as no_reflow; others stay (default: all)"
     )
     sub.add_argument(

@@ -219,20 +219,37 @@ def evaluate_sampler(options: argparse.Namespace) -> None:
     model = load_model(options)
     asked = sampler_of(options)
     slow = model.card.sampler_for(asked if asked.method else replace(asked, method="paper"))
-    settings = [(text, model.card.sampler_for(SamplerSpec.parse(text))) for text in options.settings]
+    settings = [(text, model, model.card.sampler_for(SamplerSpec.parse(text))) for text in options.settings]
+    for student in _students(model, options):
+        few = student.card.sampler
+        settings.append((f"{student.spec.name} {few.method}:{few.num_steps}", student, few))
     judge = _judged_shapes if model.spec.kind == "mask" else _judged_tissue
-    rows, table, made = judge(model, (f"slow ({slow.method})", slow), settings, options)
+    rows, table, made = judge(model, (f"slow ({slow.method})", model, slow), settings, options)
     about = f"`{model.spec.name}`, {made}, slow sampler {slow.method} with {slow.num_steps} steps."
     passes = {row.setting: row.passes for row in rows[1:]}
     _write(rows, {"about": about, "passes": passes}, table(rows, about), files)
     reporter_of(options).say(table(rows, about), passes=passes)
 
 
+def _students(model: Any, options: argparse.Namespace) -> list[Any]:
+    """Other models that shall stand in for `model`, each with its own sampler."""
+    from .models.zoo import load_model
+
+    found = [load_model(name, options.device) for name in options.students]
+    for student in found:
+        if (student.spec.kind, student.spec.classes) != (model.spec.kind, model.spec.classes):
+            raise LeFusionError(
+                f"'{student.spec.name}' cannot stand in for '{model.spec.name}': it makes something else "
+                f"({student.spec.kind}, {', '.join(student.spec.classes)})."
+            )
+    return found
+
+
 def _judged_tissue(model: Any, slow: Any, settings: Any, options: argparse.Namespace) -> tuple[Any, Any, str]:
     from .evaluation.sampler_gate import as_markdown, sampler_gate
 
     scenes = [*_held_out_scenes(model, options), *_normal_scenes(model, options)]
-    return sampler_gate(model, scenes, slow, settings, seed=options.seed), as_markdown, f"{len(scenes)} lesions"
+    return sampler_gate(scenes, slow, settings, seed=options.seed), as_markdown, f"{len(scenes)} lesions"
 
 
 def _judged_shapes(model: Any, slow: Any, settings: Any, options: argparse.Namespace) -> tuple[Any, Any, str]:
@@ -246,7 +263,7 @@ def _judged_shapes(model: Any, slow: Any, settings: Any, options: argparse.Names
     held_out, _ = _shapes_of(model, options)
     chosen = np.random.default_rng(options.seed).permutation(len(held_out))[: options.sites]
     real = [held_out[index] for index in sorted(chosen)]
-    return shape_gate(model, real, slow, settings, seed=options.seed), as_markdown, f"{len(real)} spheres"
+    return shape_gate(real, slow, settings, seed=options.seed), as_markdown, f"{len(real)} spheres"
 
 
 def _held_out_scenes(model: Any, options: argparse.Namespace) -> list[Any]:

@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 MEASURES = ("texture", "seam", "swd", "kid")
 DRAWS = 100  # sets drawn from the seeds
 WITHIN = 95  # percentile of the slow sampler's distances from itself
+Setting = tuple[str, Model, SamplerSpec]  # its name in the tables; the model, which may be a student of few steps
 POINTS, DIRECTIONS = 64, 64  # neighbourhoods per lesion, and directions they are looked at from
 
 
@@ -77,20 +78,19 @@ class Row:
 
 
 def sampler_gate(
-    model: Model,
     scenes: Sequence[Scene],
-    slow: tuple[str, SamplerSpec],
-    settings: Sequence[tuple[str, SamplerSpec]],
+    slow: Setting,
+    settings: Sequence[Setting],
     seeds: int = 2,
     seed: int = 0,
 ) -> list[Row]:
-    """One row for the slow sampler (its own spread) and one for each of `settings`, (name, sampler) each.
+    """One row for the slow sampler (its own spread) and one for each of `settings`.
 
     seeds: how often the slow sampler makes each lesion, at least 2; the others make it once, with a seed of their own.
     """
     made: dict[str, list[list[Look]]] = {}
     counts: dict[str, int] = {}
-    for number, (name, sampler) in enumerate((slow, *settings)):
+    for number, (name, model, sampler) in enumerate((slow, *settings)):
         made[name] = []
         for own_seed in range(seed, seed + seeds) if number == 0 else [seed + seeds]:
             looks = []

@@ -22,7 +22,7 @@ from ..models.zoo import Model
 from ..synthesis.draw import draw_lesion_mask
 from ..volume import Volume
 from .mask_shapes import Masks, draw_matching, measure, real_shapes
-from .sampler_gate import DRAWS, WITHIN
+from .sampler_gate import DRAWS, WITHIN, Setting
 from .shape_features import FEATURES
 
 logger = logging.getLogger(__name__)
@@ -57,26 +57,25 @@ class DrawnSet:
 
 
 def shape_gate(
-    model: Model,
     real: Masks,
-    slow: tuple[str, SamplerSpec],
-    settings: Sequence[tuple[str, SamplerSpec]],
+    slow: Setting,
+    settings: Sequence[Setting],
     seeds: int = 2,
     seed: int = 0,
 ) -> list[ShapeRow]:
-    """One row for the slow sampler (its own spread) and one for each of `settings`, (name, sampler) each.
+    """One row for the slow sampler (its own spread) and one for each of `settings`.
 
     real: masks (D, H, W) at 1 mm that the model has not seen; each lends its diameter to a sphere. seeds: how often the
     slow sampler draws in each sphere, at least 2; the others draw once, with a seed of their own.
     """
     shapes = real_shapes(real)
     made: dict[str, list[DrawnSet]] = {}
-    for number, (name, sampler) in enumerate((slow, *settings)):
+    for number, (name, model, sampler) in enumerate((slow, *settings)):
         own_seeds = range(seed, seed + seeds) if number == 0 else [seed + seeds]
         made[name] = [_drawn(model, shapes, sampler, 1_000_003 * own) for own in own_seeds]
         logger.info("%s: %.2f s a shape", name, np.mean([drawn.seconds for drawn in made[name]]))
     features = np.array([astuple(found) for found in measure(shapes)])
-    steps = {name: sampler.num_steps or 1 for name, sampler in (slow, *settings)}
+    steps = {name: sampler.num_steps or 1 for name, _, sampler in (slow, *settings)}
     return judged(made, slow[0], features, steps, seed)
 
 

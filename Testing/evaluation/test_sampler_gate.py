@@ -1,9 +1,11 @@
 """The gate lets pass what the slow sampler itself might have made, and nothing that is off in one measure."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from LeFusionLib import LeFusionError, LesionMask, SamplerSpec, Volume
+from LeFusionLib import LeFusionError, LesionMask, SamplerSpec, Volume, write_volume
 from LeFusionLib.evaluation.lesion_features import (
     crop_around,
     filter_bank,
@@ -13,6 +15,7 @@ from LeFusionLib.evaluation.lesion_features import (
     sliced_wasserstein,
 )
 from LeFusionLib.evaluation.sampler_gate import MEASURES, Look, Scene, as_markdown, judged, sampler_gate
+from LeFusionLib.models.checkpoint import save_model
 
 SCENES = 16
 
@@ -95,8 +98,9 @@ def test_a_model_goes_through_the_gate(tiny_model):
     mask[0, 6:10, 12:20, 12:20] = True
     volume = Volume(array, np.eye(4))
     scenes = [Scene(f"s{n}", volume, LesionMask(mask, np.eye(4), ("nodule",)), "solid") for n in range(3)]
-    settings = [("one", SamplerSpec("ddim", 1, 1, 1, 1.0)), ("same", SamplerSpec("ddim", 3, 1, 1, 1.0))]
-    rows = sampler_gate(tiny_model(), scenes, ("slow", SamplerSpec("ddim", 3, 1, 1, 1.0)), settings)
+    model, slow = tiny_model(), SamplerSpec("ddim", 3, 1, 1, 1.0)
+    settings = [("one", tiny_model(name="student"), SamplerSpec("ddim", 1, 1, 1, 1.0)), ("same", model, slow)]
+    rows = sampler_gate(scenes, ("slow", model, slow), settings)
     assert [(row.setting, row.evaluations) for row in rows] == [("slow", 3), ("one", 1), ("same", 3)]
     assert all(row.texture > 0 and row.seam > 0 and row.seconds >= 0 for row in rows)
     assert as_markdown(rows, "about").count("\n") == 7
@@ -112,3 +116,40 @@ def test_settings_are_read():
     assert SamplerSpec.parse("draft") == SamplerSpec("draft")
     assert SamplerSpec.parse("ddim:10") == SamplerSpec("ddim", 10)
     assert SamplerSpec.parse("ddpm:50:1:2") == SamplerSpec("ddpm", 50, 1, 2)
+
+
+@pytest.fixture(scope="module")
+def patients(tmp_path_factory):
+    """Three patients with a lesion in a dark lung."""
+    folder, matrix = tmp_path_factory.mktemp("patients"), np.diag([-1.0, -1.0, 1.0, 1.0])
+    mask = np.zeros((8, 16, 16), np.uint8)
+    mask[2:6, 5:11, 5:11] = 1
+    for number in range(3):
+        image = np.where(mask, 100 * number - 500, -850) + np.random.default_rng(number).normal(0, 30, mask.shape)
+        write_volume(Volume(image.astype(np.int16), matrix), folder / f"p{number}_image.nii.gz")
+        write_volume(Volume(mask, matrix), folder / f"p{number}_mask.nii.gz")
+    return folder
+
+
+def test_the_command_compares_settings_and_students(tiny_model, patients, tmp_path, capsys):
+    from LeFusionLib.cli import main
+    from LeFusionLib.training.train import patient_hash
+
+    def saved(name, **spec):
+        model = tiny_model(name=name, **spec)
+        held_out = {"held_out_patients_sha256": [patient_hash(f"p{n}") for n in range(3)]}
+        return save_model(tmp_path / name, model.denoiser, replace(model.card, training=held_out))
+
+    def run(student):
+        words = ["evaluate", "sampler", "--data", patients, "--model", saved("teacher"), "--sampler", "ddim"]
+        words += ["--steps", 3, "--settings", "ddim:1", "--students", student, "--device", "cpu", "-o", tmp_path / "t"]
+        return main([str(word) for word in words])
+
+    assert run(saved("teacher-live")) == 0
+    rows = (tmp_path / "t.csv").read_text().splitlines()
+    assert [row.partition(",")[0] for row in rows[1:]] == ["slow (ddim)", "ddim:1", "teacher-live dpm++:2"]
+    (tmp_path / "t.csv").unlink()
+    (tmp_path / "t.json").unlink()
+    (tmp_path / "t.md").unlink()
+    assert run(saved("other", classes=("infarct",))) == 2
+    assert "'other' cannot stand in for 'teacher'" in capsys.readouterr().err and not (tmp_path / "t.csv").exists()

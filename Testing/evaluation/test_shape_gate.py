@@ -70,8 +70,9 @@ def balls(count, radius=6):
 
 
 def test_a_model_of_shapes_goes_through_the_gate(ball):
-    settings = [("one", SamplerSpec("ddim", 1, 1, 1, 1.0)), ("same", SamplerSpec("ddim", 3, 1, 1, 1.0))]
-    rows = shape_gate(ball, balls(4), ("slow", SamplerSpec("ddim", 3, 1, 1, 1.0)), settings)
+    spec = SamplerSpec("ddim", 3, 1, 1, 1.0)
+    settings = [("one", ball, SamplerSpec("ddim", 1, 1, 1, 1.0)), ("same", ball, spec)]
+    rows = shape_gate(balls(4), ("slow", ball, spec), settings)
     assert [(row.setting, row.steps) for row in rows] == [("slow", 3), ("one", 1), ("same", 3)]
     assert all(np.isfinite(row.from_real) and row.refused == 0 for row in rows)
     assert as_markdown(rows, "about").count("\n") == 7
@@ -87,5 +88,5 @@ def test_a_refused_sphere_is_drawn_with_the_next_seed_and_counted(ball, monkeypa
 
     monkeypatch.setattr(module, "draw_lesion_mask", sometimes)
     spec = SamplerSpec("ddim", 1, 1, 1, 1.0)
-    slow, fast = shape_gate(ball, balls(3), ("slow", spec), [("fast", spec)])
+    slow, fast = shape_gate(balls(3), ("slow", ball, spec), [("fast", ball, spec)])
     assert (slow.refused, fast.refused) == (0, 1)
