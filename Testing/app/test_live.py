@@ -90,3 +90,19 @@ def test_where_nothing_can_be_made_nothing_is_sketched(live):
     live.wait(lambda: live.text("#live-text") == "", "no sketch of a lesion without a place")
     live.place(0.6, 0.6)
     sketched(live)
+
+
+def test_what_is_being_typed_stays_when_a_sketch_arrives(live):
+    page = live.page
+    page.click("#new-seed")
+    live.wait(lambda: page.input_value("#seed") == "2", "the next seed")
+    page.focus("#seed")
+    page.keyboard.press("Control+A")
+    page.keyboard.type("41")
+    sketched(live)  # of the seed before; its words come from the server
+    page.wait_for_timeout(300)
+    assert page.input_value("#seed") == "41"
+    page.keyboard.press("Enter")
+    live.wait(lambda: page.evaluate("window.trame.state.get('lesion')['seed']") == 41, "the seed is heard")
+    page.click("#new-seed")  # what the server says shows again
+    live.wait(lambda: page.input_value("#seed") != "41", "the next seed")
