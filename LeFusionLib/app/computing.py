@@ -3,13 +3,15 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
-from ..errors import Cancelled
+from ..errors import Cancelled, LeFusionError
 from ..worker_client import Job, WorkerClient
 from .turn import Turn
 
 POLL_S = 0.05
+WARM_S = 2.0
 
 
 class Computing:
@@ -19,6 +21,13 @@ class Computing:
         self._client = WorkerClient()
         self._thread = ThreadPoolExecutor(1, "worker client")  # the client is used from one thread
         self._one_at_a_time = asyncio.Lock()
+
+    async def warm_up(self) -> None:
+        """Start the process and let it import what it needs, before somebody waits for it; a little later, so that a
+        scan just opened is drawn first."""
+        await asyncio.sleep(WARM_S)
+        with suppress(LeFusionError):  # the first job will say what is wrong
+            await self.answer(Job("status"), lambda: "")
 
     async def answer(
         self,

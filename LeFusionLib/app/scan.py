@@ -122,6 +122,8 @@ class Scan:
             self.app.tell("")
             self.app.lesions.add()
             self.app.inside.new_scan()
+            if number == 1:
+                self.app.task(self.app.computing.warm_up())
 
     def set_window(self, name: str) -> None:
         """Show the grey values of a window of `WINDOWS`: in HU, or between percentiles 1 and 99 of all voxels or of the
