@@ -12,7 +12,7 @@ from slicer.i18n import tr as _
 
 from LeFusionLib import Cancelled, LeFusionError
 from LeFusionLib import scene as bridge
-from LeFusionLib.scene.housekeeping import remove_node
+from LeFusionLib.scene.housekeeping import nodes_of, remove_node
 from LeFusionLib.synthesis.sketch import sketch_of
 from LeFusionLib.worker_client import Job
 
@@ -25,7 +25,8 @@ class Live:
     def __init__(self, panel):
         self.panel, self.ui = panel, panel.ui
         self.node = self.handle = None
-        self.wanted = self.shown = ""  # all that decides the sketch that should be there, and of the one that is
+        self.wanted = ""  # all that decides the sketch that should be there; empty for none
+        self.layers = []  # what lay over the scan before the sketch: (view, volume ID, opacity)
         self.made = set()  # what Apply has made already
         self.timer = qt.QTimer(self.ui.liveCheckBox)
         self.timer.setSingleShot(True)
@@ -53,11 +54,21 @@ class Live:
 
     def hide(self):
         """Take the sketch away."""
-        self.shown = self.ui.liveLabel.text = ""
+        self.ui.liveLabel.text = ""
         if self.node is not None:
-            node, self.node = self.node, None
-            slicer.util.setSliceViewerLayers(foreground=None, fit=False)
+            for view, volumeId, opacity in self.layers:
+                view.SetForegroundVolumeID(volumeId)
+                view.SetForegroundOpacity(opacity)
+            node, self.node, self.layers = self.node, None, []
             remove_node(node)
+
+    def show(self, node):
+        """Lay the sketch over the scan in all slice views."""
+        self.node = node
+        for view in nodes_of(slicer.mrmlScene, "vtkMRMLSliceCompositeNode"):
+            self.layers.append((view, view.GetForegroundVolumeID(), view.GetForegroundOpacity()))
+            view.SetForegroundVolumeID(node.GetID())
+            view.SetForegroundOpacity(1.0)
 
     def forget(self):
         """Of what was made something was removed."""
@@ -113,9 +124,7 @@ class Live:
                 self.ui.liveLabel.text = str(handle.error)
                 return
             source = slicer.mrmlScene.GetNodeByID(job.volume_id)
-            self.node = bridge.sketch_node(self.panel.host, source, handle.result.volume.array, sketch.box)
-            slicer.util.setSliceViewerLayers(foreground=self.node, foregroundOpacity=1.0, fit=False)
-            self.shown = wanted
+            self.show(bridge.sketch_node(self.panel.host, source, handle.result.volume.array, sketch.box))
             self.ui.liveLabel.text = _("sketched in {n} s").format(n=round(time.monotonic() - started, 1))
 
         self.handle = self.panel.work.runner.submit(work, None, onEnd)

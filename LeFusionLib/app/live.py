@@ -28,9 +28,9 @@ class Live:
     def __init__(self, app: Any):
         self.app, self.state = app, app.state
         self.node: Any = None
-        self._point: Any = None  # the lesion's own node
-        self._wanted = ""  # all that decides the sketch that should be there; "" for none
-        self._shown: tuple[str, tuple[Any, ...]] = ("", ())  # that of the sketch that was made last, and its sphere
+        self._wanted = self._shown = ""  # all that decides the sketch that should be there, and that is; "" for none
+        self._sphere: tuple[Any, ...] = ()  # of the one that should be there: the lesion's node, centre, diameter
+        self._shown_sphere: tuple[Any, ...] = ()
         self._task: asyncio.Task[None] | None = None
         self._organ: tuple[Any, np.ndarray | None] = (None, None)  # of which scan and name, where the library finds it
         self.state.live, self.state.live_text = False, ""
@@ -39,7 +39,7 @@ class Live:
     @property
     def lesion_id(self) -> str:
         """Of the sphere that the sketch was made for."""
-        return self._shown[1][0] if self._shown[1] else ""
+        return str(self._shown_sphere[0].GetID()) if self._shown_sphere else ""
 
     def turn(self, on: bool) -> None:
         """On or off."""
@@ -54,7 +54,10 @@ class Live:
         if wanted == self._wanted and (wanted or self.node is None):
             return
         self._wanted = wanted
-        if not wanted or self._shown[1] != self._sphere():
+        if wanted:
+            node = self.app.lesions.selected
+            self._sphere = node, center_world(node), read_settings(node).diameter_mm
+        if not wanted or self._shown_sphere != self._sphere:
             self.hide()
         if wanted and self._task is None:
             self._task = self.app.task(self._follow())
@@ -65,13 +68,13 @@ class Live:
 
     def hide(self) -> None:
         """Take the sketch away."""
-        self.state.live_text = ""
-        self._shown = ("", ())
         if self.node is not None:
             node, self.node = self.node, None
             self.app.results.show()
             remove_node(node)
-            _show_cross(self._point, True)
+            _show_cross(self._shown_sphere[0], True)
+        self.state.live_text = self._shown = ""
+        self._shown_sphere = ()
 
     def _what(self) -> str:
         """All that decides the sketch of the selected lesion; "" where there is nothing to sketch."""
@@ -83,14 +86,10 @@ class Live:
             return ""
         return str(app.work.key_of(node))
 
-    def _sphere(self) -> tuple[Any, ...]:
-        node = self.app.lesions.selected
-        return node.GetID(), center_world(node), read_settings(node).diameter_mm
-
     async def _follow(self) -> None:
         """Sketch until what is there is what is wanted."""
         try:
-            while self._wanted and self._wanted != self._shown[0]:
+            while self._wanted and self._wanted != self._shown:
                 wanted = self._wanted
                 await asyncio.sleep(QUIET_S)
                 if wanted == self._wanted:
@@ -99,12 +98,11 @@ class Live:
             self._task = None
 
     async def _sketch(self, wanted: str) -> None:
-        app, started = self.app, time.monotonic()
-        node, sphere = app.lesions.selected, self._sphere()
+        app, sphere, started = self.app, self._sphere, time.monotonic()
         with self.state:
             self.state.live_text = "sketching..."
         try:
-            job = prepare(app.scan.node, app.work.request(node), None, app.scan.volume)
+            job = prepare(app.scan.node, app.work.request(sphere[0]), None, app.scan.volume)
             boundary = app.inside.mask if job.boundary is None else job.boundary
             request, boundary = await asyncio.to_thread(self._bounded, job, boundary)
             sketch = await asyncio.to_thread(sketch_of, job.volume, request, boundary, app.model.card().spec)
@@ -115,17 +113,19 @@ class Live:
         except Cancelled:
             return
         except LeFusionError as error:
-            self._shown = (wanted, sphere)  # not again before something changes
-            with self.state:
-                self.state.live_text = "no sketch"
-            app.tell(str(error), "error")
+            if self._wanted == wanted:
+                with self.state:
+                    self.hide()
+                    self._shown = wanted  # not again before something changes
+                    self.state.live_text = "no sketch"
+                app.tell(str(error), "error")
             return
         if self._wanted == wanted:
             with self.state:
                 self.hide()
                 self.node = sketch_node(app.host, app.scan.node, result.volume.array, sketch.box)
-                self._shown, self._point = (wanted, sphere), node
-                _show_cross(node, False)  # it would hide a small lesion; the circle around it stays
+                self._shown, self._shown_sphere = wanted, sphere
+                _show_cross(sphere[0], False)  # it would hide a small lesion; the circle around it stays
                 self.state.live_text = f"sketched in {time.monotonic() - started:.1f} s"
                 app.results.show()
 

@@ -283,6 +283,9 @@ def sketched(desk, panel):
 
 def test_live_shows_the_lesion_while_it_is_set_up_and_apply_goes_first(desk, panel, ready):
     view = desk.scene.GetNthNodeByClass(0, "vtkMRMLSliceCompositeNode")
+    other = add_volume("PET")
+    view.SetForegroundVolumeID(other.GetID())  # something of the user's own
+    view.SetForegroundOpacity(0.3)
     start, before = nodes(desk.scene), voxels(ready)
     panel.ui.liveCheckBox.checked = True
     sketched(desk, panel)
@@ -295,16 +298,22 @@ def test_live_shows_the_lesion_while_it_is_set_up_and_apply_goes_first(desk, pan
         lambda: click(panel.ui.newSeedButton),
     ):
         change()
-        assert panel.live.node is None and view.GetForegroundVolumeID() is None  # what is not true any more goes
+        assert (
+            panel.live.node is None and view.GetForegroundVolumeID() == other.GetID()
+        )  # what is not true any more goes
         sketched(desk, panel)
     click(panel.ui.applyButton)
     finish(desk, panel)
-    assert panel.live.node is None and view.GetForegroundVolumeID() is None  # what is made needs no sketch
+    assert panel.live.node is None and view.GetForegroundVolumeID() == other.GetID()  # what is made needs no sketch
     assert len(panel.parameters.results) == 1
     click(panel.ui.undoButton)
     sketched(desk, panel)
     panel.ui.liveCheckBox.checked = False
-    assert nodes(desk.scene) == start and view.GetForegroundVolumeID() is None
+    assert (
+        nodes(desk.scene) == start
+        and view.GetForegroundOpacity() == 0.3
+        and view.GetForegroundVolumeID() == other.GetID()
+    )
 
 
 def test_live_ends_with_the_scene_and_with_the_panel(desk, panel, ready):
