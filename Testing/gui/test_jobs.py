@@ -298,9 +298,7 @@ def test_live_shows_the_lesion_while_it_is_set_up_and_apply_goes_first(desk, pan
         lambda: click(panel.ui.newSeedButton),
     ):
         change()
-        assert (
-            panel.live.node is None and view.GetForegroundVolumeID() == other.GetID()
-        )  # what is not true any more goes
+        assert panel.live.node is None and view.GetForegroundVolumeID() == other.GetID()  # what is old goes
         sketched(desk, panel)
     click(panel.ui.applyButton)
     finish(desk, panel)
@@ -309,11 +307,8 @@ def test_live_shows_the_lesion_while_it_is_set_up_and_apply_goes_first(desk, pan
     click(panel.ui.undoButton)
     sketched(desk, panel)
     panel.ui.liveCheckBox.checked = False
-    assert (
-        nodes(desk.scene) == start
-        and view.GetForegroundOpacity() == 0.3
-        and view.GetForegroundVolumeID() == other.GetID()
-    )
+    assert view.GetForegroundVolumeID() == other.GetID() and view.GetForegroundOpacity() == 0.3
+    assert nodes(desk.scene) == start
 
 
 def test_live_ends_with_the_scene_and_with_the_panel(desk, panel, ready):
