@@ -37,10 +37,12 @@ def test_the_page_is_usable_soon_after_the_command(chromium, serve):
     assert usable < 60
 
 
-def test_a_drag_is_seen_at_once(desk, server):
+@pytest.mark.parametrize("live", [False, True])
+def test_a_drag_is_seen_at_once(desk, server, live):
     person = desk(server)
     x, y = person.place(0.45, 0.5)
     page = person.page
+    page.set_checked("#live", live)
     page.wait_for_timeout(1000)
     page.evaluate(FRAMES, "Axial")
     page.mouse.move(x, y)
@@ -54,8 +56,9 @@ def test_a_drag_is_seen_at_once(desk, server):
         page.wait_for_timeout(150)
     page.mouse.up()
     waits.sort()
+    page.uncheck("#live")
     print(f"\nfrom the mouse's move to the new picture: median {waits[15]:.0f} ms, nine of ten {waits[26]:.0f} ms; "
-          f"load {os.getloadavg()[0]:.1f}")  # fmt: skip
+          f"live {live}, load {os.getloadavg()[0]:.1f}")  # fmt: skip
     assert waits[15] < 400
 
 
@@ -72,6 +75,8 @@ def test_long_use_does_not_grow(desk, server):
         page.mouse.move(x + 20, y + 5, steps=10)
         page.mouse.up()
         page.wait_for_timeout(500)  # the last of the way
+        page.check("#live")
+        person.wait(lambda: "sketched in" in person.text("#live-text"), "a sketch")
         page.click("#preview")
         person.wait_message("The shape is")
         person.make()
