@@ -1,6 +1,7 @@
 """A lesion as a sketch: made with few steps in the part of the scan around it, to be looked at while it is set up.
 
-Its shape is the one that the request itself will get; its tissue has the same seed and texture, and fewer steps.
+With the same seed as the request itself: the tissue with fewer steps, the shape by its model's student where there is
+one, which draws nearly its teacher's shape from the same noise.
 """
 
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from ..models.card import default_model, live_model
 from ..models.sampler_spec import SamplerSpec
 from ..models.spec import ModelSpec
 from ..volume import Volume
-from .request import SynthesisRequest
+from .request import SynthesisRequest, mask_model_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +46,7 @@ def sketch_of(volume: Volume, request: SynthesisRequest, boundary: np.ndarray | 
     quick = replace(
         request,
         model=live_model(request.model or default_model()),
+        mask_model=live_model(mask_model_name(request.mask_model, spec)),
         sampler=SamplerSpec("draft"),
         any_modality=True,  # asked of the whole scan, above; a part of it may look like another kind
     )

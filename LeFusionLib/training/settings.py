@@ -118,7 +118,10 @@ _MASK = ModelSpec(
     prediction="velocity",
     deep=True,
     mask=MaskSpec(
-        sphere_voxels=17.0, ratings=("sphericity", "lobulation", "spiculation"), diameter_range_mm=(3.0, 32.0)
+        sphere_voxels=17.0,
+        ratings=("sphericity", "lobulation", "spiculation"),
+        diameter_range_mm=(3.0, 32.0),
+        levels=(0.75,),  # nearest to real training shapes; at 0 shapes were too full and too round
     ),
 )
 _PAPER_MASK = replace(

@@ -1,4 +1,4 @@
-"""A sketch: a part of the scan, few steps, the same shape and seed; and it costs nothing that a whole scan would."""
+"""A sketch: a part of the scan, few steps, the same seed; and it costs nothing that a whole scan would."""
 
 import numpy as np
 import pytest
@@ -73,7 +73,9 @@ def test_grey_values_that_depend_on_the_whole_scan_keep_the_whole_scan(scan, tin
 
 
 def test_a_student_that_comes_with_its_teacher_makes_it(scan, tiny_model, tiny_folder, monkeypatch):
-    folders = {"tiny": tiny_folder, "tiny-live": tiny_folder}
+    folders = dict.fromkeys(["tiny", "tiny-live", "shapes", "shapes-live"], tiny_folder)
     monkeypatch.setattr(card, "bundled_models", lambda kind=None: folders)
-    assert sketch_of(scan, request(), None, tiny_model().spec).request.model == "tiny-live"
+    quick = sketch_of(scan, request(mask_model="shapes"), None, tiny_model().spec).request
+    assert (quick.model, quick.mask_model) == ("tiny-live", "shapes-live")
+    assert sketch_of(scan, request(), None, tiny_model().spec).request.mask_model == "handcrafted"
     assert card.live_model("other") == "other"
