@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 HANDCRAFTED = "handcrafted"
 DIFFMASK = "lung-nodule-mask"
-ATTEMPTS = 6  # before a sphere is refused
+ATTEMPTS = 12  # before a sphere is refused
 MOST_CORRECTED = 0.3  # of the sphere's size; a shape that must be moved or scaled more has missed it
 FIT_ROUNDS = 3
 FEW_SLICES = 3
@@ -79,7 +79,7 @@ def draw_lesion_mask(
     ratings: {name: 1 to 5}, how the shape is steered, of the model's `ratings`. sampler: open settings are the model's.
 
     The delivered diameter is as `LesionMask.diameter_mm` measures. Where it misses what was asked for, or what the
-    boundary leaves room for, by more than the model's tolerance and more than a voxel, the shape is drawn again, six
+    boundary leaves room for, by more than the model's tolerance and more than a voxel, the shape is drawn again, twelve
     times at most. Raises `LeFusionError` for spheres that are outside the volume, smaller than a voxel, without a
     voxel of the boundary, too large for the model, or cannot be met; `Cancelled` within one evaluation.
     """

@@ -79,3 +79,22 @@ def test_a_student_that_comes_with_its_teacher_makes_it(scan, tiny_model, tiny_f
     assert (quick.model, quick.mask_model) == ("tiny-live", "shapes-live")
     assert sketch_of(scan, request(), None, tiny_model().spec).request.mask_model == "handcrafted"
     assert card.live_model("other") == "other"
+
+
+def test_the_bundled_student_draws_nearly_its_teachers_shape_from_the_same_seed():
+    volume = lf.Volume(np.zeros((40, 40, 40), np.int16), np.diag([-1.0, -1.0, 1.0, 1.0]))
+    teacher, student = (lf.load_model(name, "cpu") for name in ("lung-nodule-mask", "lung-nodule-mask-live"))
+
+    def drawn(model, diameter_mm, seed):
+        return lf.draw_lesion_mask(volume, lf.ControlSphere((-20, -20, 20), diameter_mm), model, seed=seed).union
+
+    def dice(first, second):
+        return 2 * (first & second).sum() / (first.sum() + second.sum())
+
+    taught = [drawn(teacher, diameter, 1) for diameter in (10.0, 20.0)]
+    sketched = [drawn(student, diameter, 1) for diameter in (10.0, 20.0)]
+    others = [drawn(student, diameter, 2) for diameter in (10.0, 20.0)]
+    same = [dice(a, b) for a, b in zip(taught, sketched, strict=True)]
+    assert (
+        min(same) > 0.85 and np.mean(same) > np.mean([dice(a, b) for a, b in zip(taught, others, strict=True)]) + 0.05
+    )
