@@ -171,9 +171,10 @@ def _drawn_until_it_fits(
             return array
         delivered.append(f"{diameter_mm:.1f} mm")
         logger.info("attempt %d: %s instead of %.1f mm", attempt + 1, delivered[-1], room.diameter_mm)
+    missed = ", ".join(dict.fromkeys(delivered))
     raise LeFusionError(
         f"{ATTEMPTS} shapes were drawn in the sphere of {sphere.diameter_mm:g} mm at {sphere.center_ras}, and none met "
-        f"its size ({', '.join(delivered)}; {room.diameter_mm:.1f} mm are possible there). Take another seed, move the "
+        f"its size ({missed}; {room.diameter_mm:.1f} mm are possible there). Take another seed, move the "
         "sphere further inside the boundary, or draw with the mask model 'handcrafted'."
     )
 

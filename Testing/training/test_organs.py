@@ -12,6 +12,7 @@ from LeFusionLib.errors import LeFusionError
 from LeFusionLib.geometry import ControlSphere, PatchFrame
 from LeFusionLib.lesion_mask import LesionMask
 from LeFusionLib.models.sampler_spec import SamplerSpec
+from LeFusionLib.synthesis.draw import ATTEMPTS
 from LeFusionLib.training.objective import batch_loss
 from LeFusionLib.training.organ_cases import OrganCase, read_organs
 from LeFusionLib.training.settings import PRESETS
@@ -205,7 +206,7 @@ def test_a_class_that_was_asked_for_by_name_is_there_or_the_dice_are_thrown_agai
     model = Model(card, Always(settings.spec, real), cosine_schedule(300), torch.device("cpu"))
     volume = lf.Volume(np.zeros((5, 40, 40), np.int16), OBLIQUE)
     assert lf.draw_lesion_mask(volume, heart.sphere, model, boundary=heart.organ).voxels("no_reflow") == 0
-    with pytest.raises(LeFusionError, match="6 shapes were drawn.*no no_reflow"):
+    with pytest.raises(LeFusionError, match=f"{ATTEMPTS} shapes were drawn.*no no_reflow"):
         lf.draw_lesion_mask(volume, heart.sphere, model, boundary=heart.organ, lesion_class=CLASSES)
 
 

@@ -13,6 +13,7 @@ from LeFusionLib.geometry import ControlSphere
 from LeFusionLib.lesion_mask import LesionMask
 from LeFusionLib.models.mask_spec import MaskSpec
 from LeFusionLib.models.sampler_spec import SamplerSpec
+from LeFusionLib.synthesis.draw import ATTEMPTS
 from LeFusionLib.training.objective import batch_loss
 from LeFusionLib.training.settings import PRESETS, TrainSettings
 from LeFusionLib.training.shape_batches import ShapeBatchMaker
@@ -167,7 +168,7 @@ def test_a_run_ends_in_a_model_that_draws_and_can_be_resumed(data, settings, tmp
     assert model.spec == settings.spec and model.card.textures == {}
     assert len(model.card.training["held_out_patients_sha256"]) == 2
     volume = lf.Volume(np.zeros((24, 24, 24), np.int16), AXIAL)
-    with pytest.raises(LeFusionError, match="6 shapes were drawn"):  # four steps taught it nothing
+    with pytest.raises(LeFusionError, match=f"{ATTEMPTS} shapes were drawn"):  # four steps taught it nothing
         lf.draw_lesion_mask(volume, ControlSphere((-12, -12, 12), 10.0), model)
 
 
