@@ -159,8 +159,7 @@ class LeFusionWidget(ScriptedLoadableModuleWidget, slicer.util.VTKObservationMix
         for shortcut in self.shortcuts:
             shortcut.enabled = False
         self.results.leave()
-        self.live.rest()
-        self.live.hide()
+        self.live.leave()
         interaction = slicer.app.applicationLogic().GetInteractionNode()
         if interaction.GetCurrentInteractionMode() == interaction.Place:
             interaction.SwitchToViewTransformMode()
@@ -171,8 +170,7 @@ class LeFusionWidget(ScriptedLoadableModuleWidget, slicer.util.VTKObservationMix
             shortcut.deleteLater()
         slicer.app.disconnect("aboutToQuit()", self.work.close)
         self.sphereModels.stop()
-        self.live.rest()
-        self.live.hide()
+        self.live.leave()
         self.lesions.clear()
         self.results.clear()
         self.removeObservers()
@@ -185,8 +183,7 @@ class LeFusionWidget(ScriptedLoadableModuleWidget, slicer.util.VTKObservationMix
 
     def onSceneStartClose(self, caller: Any, event: Any) -> None:
         self.work.stop(_("The scene was closed while the work ran; nothing was made."))
-        self.live.rest()
-        self.live.hide()
+        self.live.leave()
         self.lesions.clear()
         self.results.clear()
 

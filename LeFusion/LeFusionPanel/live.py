@@ -70,6 +70,11 @@ class Live:
             view.SetForegroundVolumeID(node.GetID())
             view.SetForegroundOpacity(1.0)
 
+    def leave(self):
+        """Neither a sketch nor work for one is left."""
+        self.rest()
+        self.hide()
+
     def forget(self):
         """Of what was made something was removed."""
         self.made.clear()

@@ -3,13 +3,13 @@
 from typing import Any
 
 import numpy as np
-import vtk
-from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+from vtk.util.numpy_support import vtk_to_numpy
 
 from ..errors import LeFusionError
 from .host import Host
 from .housekeeping import remove_node, taken_back_on_error
-from .results import ORIGINAL, SYNTHETIC
+from .overlay import overlay_node
+from .results import ORIGINAL
 
 OPAQUE = 1e-3  # of the display window's width: smaller differences are see-through
 
@@ -23,18 +23,10 @@ def difference_node(host: Host, result: Any) -> Any:
     if images[0].GetDimensions() != images[1].GetDimensions():
         raise LeFusionError(f"'{original.GetName()}' has another size now than when the result was made.")
     made, known = (vtk_to_numpy(image.GetPointData().GetScalars()).astype(np.float32) for image in images)
-    difference = made - known
+    depth_first = images[0].GetDimensions()[::-1]
+    difference = (made - known).reshape(depth_first)
     with taken_back_on_error(host.scene):
-        node = host.volumes.CloneVolume(host.scene, result, f"{result.GetName()} difference", False)
-        for name in list(node.GetAttributeNames()):
-            if name != SYNTHETIC:
-                node.RemoveAttribute(name)
-        node.SetSaveWithScene(False)
-        node.SetHideFromEditors(True)
-        image = vtk.vtkImageData()
-        image.CopyStructure(images[0])
-        image.GetPointData().SetScalars(numpy_to_vtk(difference, deep=True))
-        node.SetAndObserveImageData(image)
+        node = overlay_node(host, result, f"{result.GetName()} difference", difference)
         if node.GetScalarVolumeDisplayNode() is None:
             node.CreateDefaultDisplayNodes()
         most = float(np.abs(difference).max()) or 1.0

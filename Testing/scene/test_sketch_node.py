@@ -42,3 +42,20 @@ def test_it_is_marked_shown_like_the_scan_and_goes_without_a_trace(bench):
     assert node.GetAttribute("LeFusion.Synthetic") == "1" and not node.GetSaveWithScene()
     remove_node(node)
     assert bench.nodes() == before and scan.GetDisplayNode() is not None
+
+
+def test_overlays_lie_right_over_an_image_that_counts_from_elsewhere(bench):
+    from LeFusionLib.scene import difference_node, volume_from_node
+    from LeFusionLib.scene.results import result_volume_node
+    from LeFusionLib.scene.sketch_node import sketch_node
+
+    scan = bench.scan()
+    first = bench.world_of_voxel(scan, (5, 4, 3))  # of the image, wherever its count begins
+    scan.GetImageData().SetExtent(3, 16, 4, 15, 5, 13)
+    part = voxels_of(scan)[BOX]
+    result = result_volume_node(bench.host, scan, volume_from_node(scan).array + np.int16(1), {})
+    for node, corner in (
+        (difference_node(bench.host, result), (0, 0, 0)),
+        (sketch_node(bench.host, scan, part, BOX), tuple(-axis.start for axis in BOX)),
+    ):
+        assert np.allclose(bench.world_of_voxel(node, corner), first, atol=1e-6)
