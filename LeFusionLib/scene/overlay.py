@@ -17,8 +17,8 @@ Box = tuple[slice, slice, slice]
 
 
 def overlay_node(host: Host, source: Any, name: str, voxels: np.ndarray, box: Box | None = None) -> Any:
-    """A new volume node with the voxels (d, h, w) where `box` (k, j, i slices) of the volume `source` lies, or all of it;
-    marked as synthetic, and without what else `source` has of its own. `remove_node` removes it."""
+    """A new volume node with the voxels (d, h, w) where `box` (k, j, i slices) of the volume `source` lies, or all of
+    it; marked as synthetic, and without what else `source` has of its own. `remove_node` removes it."""
     whole = PatchFrame(shape_of(source), own_matrix(source))  # an image may count from elsewhere than 0, ours does not
     part = whole if box is None else PatchFrame.of_box(whole, box)
     image = vtk.vtkImageData()
