@@ -117,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
         "remade: lesions of held-out patients made again in their own place; redrawn: their shapes drawn again; "
         "shapes: real, hand-crafted and drawn shapes of held-out patients; spheres: diameters asked and delivered; "
         "ratings: shapes with each rating low and high; sampler: faster --settings against the slow sampler, which is "
-        "--sampler (default: paper)",
+        "--sampler (default: paper) and stays in float32",
     )
     sub.add_argument(
         "--data",
@@ -238,6 +238,9 @@ def _model(sub: argparse.ArgumentParser) -> None:
 
 def _device(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1 or mps")
+    sub.add_argument(
+        "--precision", default="float32", help="on an NVIDIA GPU also bfloat16 or float16 (default: float32)"
+    )
 
 
 def _sampler(sub: argparse.ArgumentParser) -> None:

@@ -94,6 +94,7 @@ def demo(options: argparse.Namespace) -> None:
         sampler=sampler_of(options),
         device=options.device,
         seed=options.seed,
+        precision=options.precision,
     )
     reporter = reporter_of(options)
     with Interrupt() as cancel:
@@ -121,6 +122,7 @@ def batch(options: argparse.Namespace) -> None:
         options.any_modality,
         options.image_format,
         options.overwrite,
+        options.precision,
     )
     reporter = reporter_of(options)
     with Interrupt() as cancel:
@@ -156,6 +158,7 @@ def draw_mask(options: argparse.Namespace) -> None:
                 boundary=boundary.built_in,
                 device=options.device,
                 seed=options.seed,
+                precision=options.precision,
             )
             drawn = draw_lesions(volume, request, mask_model, None, boundary.mask, reporter.progress, cancel, models)
             masks.append(together(drawn))
@@ -307,10 +310,10 @@ def _path(given: str | None) -> Path | None:
     return Path(given) if given else None
 
 
-def load_model(options: argparse.Namespace, models: "Callable[[str, str], Model] | None" = None) -> "Model":
+def load_model(options: argparse.Namespace, models: "Callable[[str, str, str], Model] | None" = None) -> "Model":
     from .models.zoo import default_model
 
-    return (models or lf.load_model)(options.model or default_model(), options.device)
+    return (models or lf.load_model)(options.model or default_model(), options.device, options.precision)
 
 
 def reporter_of(options: argparse.Namespace) -> Reporter:
@@ -336,6 +339,7 @@ def _request(options: argparse.Namespace, texture: Any, boundary: str | None) ->
         options.device,
         options.seed,
         options.any_modality,
+        options.precision,
     )
 
 

@@ -54,7 +54,7 @@ def evaluate_shapes(options: argparse.Namespace) -> None:
     from .synthesis.diffmask import open_mask_model
     from .synthesis.draw import DIFFMASK, HANDCRAFTED
 
-    model = open_mask_model(options.model or DIFFMASK, options.device)
+    model = open_mask_model(options.model or DIFFMASK, options.device, options.precision)
     held_out, training = _shapes_of(model, options)
     refused: list[str] = []
 
@@ -103,7 +103,7 @@ def evaluate_spheres(options: argparse.Namespace) -> None:
     check_output([stem.with_suffix(suffix) for suffix in (".csv", ".json")], [], options.overwrite)
     stem.parent.mkdir(parents=True, exist_ok=True)
     named = options.model or DIFFMASK
-    model = named if named == HANDCRAFTED else open_mask_model(named, options.device)
+    model = named if named == HANDCRAFTED else open_mask_model(named, options.device, options.precision)
     rows = sphere_control(model, Path(options.data), options.sites, options.seed)
     summary = summarize(rows)
     write_tables(rows, summary, stem)
@@ -121,7 +121,9 @@ def evaluate_ratings(options: argparse.Namespace) -> None:
     stem = Path(options.output)
     check_output([stem.with_suffix(suffix) for suffix in (".csv", ".json")], [], options.overwrite)
     stem.parent.mkdir(parents=True, exist_ok=True)
-    rows = rating_control(open_mask_model(options.model or DIFFMASK, options.device), options.sites, options.seed)
+    rows = rating_control(
+        open_mask_model(options.model or DIFFMASK, options.device, options.precision), options.sites, options.seed
+    )
     summary = summarize(rows)
     write_tables(rows, summary, stem)
     reporter_of(options).say(json.dumps(summary, indent=1), summary=summary)
@@ -134,7 +136,7 @@ def evaluate_remade(options: argparse.Namespace) -> None:
     from .training.cases import read_cases
 
     files = _outputs(options, (".csv", ".json", ".md", "-lesions.png", "-histograms.png", "-denoising.png"))
-    models = [load_model(options), *(lf.load_model(name, options.device) for name in options.then)]
+    models = [load_model(options), *(lf.load_model(name, options.device, options.precision) for name in options.then)]
     classes, first = classes_of(models), models[0]
     if any(model.spec.intensity != first.spec.intensity for model in models):
         raise LeFusionError(
@@ -159,7 +161,7 @@ def evaluate_redrawn(options: argparse.Namespace) -> None:
 
     if options.model is None:
         raise LeFusionError("Say which mask model is to draw: --model NAME (see `lefusion models`).")
-    model = open_mask_model(options.model, options.device)
+    model = open_mask_model(options.model, options.device, options.precision)
     if model.spec.mask is None or not model.spec.mask.boundary_channel:
         raise LeFusionError(
             f"'{model.spec.name}' draws in no organ; compare its shapes with `lefusion evaluate shapes`."
@@ -217,6 +219,7 @@ def evaluate_sampler(options: argparse.Namespace) -> None:
 
     files = _outputs(options, (".csv", ".json", ".md"))
     model = load_model(options)
+    exact = load_model(argparse.Namespace(**vars(options) | {"precision": "float32"}))
     asked = sampler_of(options)
     slow = model.card.sampler_for(asked if asked.method else replace(asked, method="paper"))
     settings = [(text, model, model.card.sampler_for(SamplerSpec.parse(text))) for text in options.settings]
@@ -224,8 +227,8 @@ def evaluate_sampler(options: argparse.Namespace) -> None:
         few = student.card.sampler
         settings.append((f"{student.spec.name} {few.method}:{few.num_steps}", student, few))
     judge = _judged_shapes if model.spec.kind == "mask" else _judged_tissue
-    rows, table, made = judge(model, (f"slow ({slow.method})", model, slow), settings, options)
-    about = f"`{model.spec.name}`, {made}, slow sampler {slow.method} with {slow.num_steps} steps."
+    rows, table, made = judge(model, (f"slow ({slow.method})", exact, slow), settings, options)
+    about = f"`{model.spec.name}`, {made}, slow sampler {slow.method} with {slow.num_steps} steps in float32."
     passes = {row.setting: row.passes for row in rows[1:]}
     _write(rows, {"about": about, "passes": passes}, table(rows, about), files)
     reporter_of(options).say(table(rows, about), passes=passes)
@@ -235,7 +238,7 @@ def _students(model: Any, options: argparse.Namespace) -> list[Any]:
     """Other models that shall stand in for `model`, each with its own sampler."""
     from .models.zoo import load_model
 
-    found = [load_model(name, options.device) for name in options.students]
+    found = [load_model(name, options.device, options.precision) for name in options.students]
     for student in found:
         if (student.spec.kind, student.spec.classes) != (model.spec.kind, model.spec.classes):
             raise LeFusionError(

@@ -255,21 +255,21 @@ def _devices() -> dict[str, str]:
     return found
 
 
-def open_model(model: str, device: str) -> "Model":
+def open_model(model: str, device: str, precision: str) -> "Model":
     """Kept open between jobs; opened anew when its card or file has changed."""
     from .models.checkpoint import CARD
     from .models.zoo import bundled_models
 
     path = bundled_models().get(model, Path(model))
     file = path / CARD if path.is_dir() else path
-    return _opened(model, device, file.stat().st_mtime_ns if file.exists() else None)
+    return _opened(model, device, precision, file.stat().st_mtime_ns if file.exists() else None)
 
 
 @lru_cache(maxsize=MODELS_KEPT)
-def _opened(model: str, device: str, changed_ns: int | None) -> "Model":
+def _opened(model: str, device: str, precision: str, changed_ns: int | None) -> "Model":
     from .models.zoo import load_model
 
-    return load_model(model, device)
+    return load_model(model, device, precision)
 
 
 def _make_room() -> None:

@@ -218,6 +218,8 @@ def test_several_spheres_make_several_lesions(scan, model, tmp_path):
         (["{scan}", *CENTER, "--diameter", "8", "--shape", "-1"], "whole number from 0"),
         (["{scan}", "--mask", "{scan}"], "It may be an image"),
         (["{scan}", *CENTER, "--diameter", "eight"], "invalid float value"),
+        (["{scan}", *CENTER, "--diameter", "8", "--device", "cpu", "--precision", "bfloat16"], "needs an NVIDIA GPU"),
+        (["{scan}", *CENTER, "--diameter", "8", "--precision", "bf16"], "Possible: float32, bfloat16, float16"),
     ],
 )
 def test_a_mistake_is_one_clear_line_with_status_2_and_nothing_written(scan, model, tmp_path, capsys, words, says):

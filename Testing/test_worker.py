@@ -397,10 +397,10 @@ def test_a_boundary_on_another_grid_and_an_unknown_job_are_refused_before_anythi
 
 
 def test_models_stay_open_until_their_card_changes(tiny_folder):
-    first = open_model(str(tiny_folder), "cpu")
-    assert open_model(str(tiny_folder), "cpu") is first
+    first = open_model(str(tiny_folder), "cpu", "float32")
+    assert open_model(str(tiny_folder), "cpu", "float32") is first
     os.utime(tiny_folder / "model.json", ns=(1, 1))
-    assert open_model(str(tiny_folder), "cpu") is not first
+    assert open_model(str(tiny_folder), "cpu", "float32") is not first
 
 
 def test_the_client_needs_no_torch():

@@ -32,6 +32,7 @@ class BatchSettings:
     any_modality: bool = False
     image_format: str | None = None
     overwrite: bool = False
+    precision: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,14 @@ def make_case(
     case: BatchCase,
     settings: BatchSettings,
     folder: Path,
-    models: "Callable[[str, str], Model]",
+    models: "Callable[[str, str, str], Model]",
     cancel: Cancel | None = None,
 ) -> tuple[SynthesisResult, list[Path]]:
-    """Read, make, write: the same bytes as `lefusion synthesize` gives. `models(name, device)` opens a model, or hands
-    out one that is open. Raises `LeFusionError` for what cannot be made; nothing of the case is written then."""
+    """Read, make, write: the same bytes as `lefusion synthesize` gives.
+
+    models(name, device, precision): opens a model, or hands out one that is open.
+    Raises `LeFusionError` for what cannot be made; nothing of the case is written then.
+    """
     from ..models.zoo import default_model
     from ..synthesis.synthesize import synthesize
 
@@ -79,10 +83,11 @@ def make_case(
             settings.sampler,
             settings.device,
             any_modality=settings.any_modality,
+            precision=settings.precision,
         )
         result = run_request(volume, request, boundary.mask, None, cancel, models)
     else:
-        model = models(settings.model or default_model(), settings.device)
+        model = models(settings.model or default_model(), settings.device, settings.precision)
         lesion = only_classes(given_mask(case.mask, model.spec, settings.labels), case.classes)
         result = synthesize(
             volume, lesion, model, case.texture, settings.sampler, case.seed, None, cancel, settings.any_modality

@@ -11,6 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+COLUMNS = 2**15  # attended to at once along depth: fused kernels of GPUs count them in 16 bits
+
+
 class ChannelNorm(nn.Module):
     """Layer norm over channels with a gain and no bias."""
 
@@ -80,11 +83,13 @@ class DepthAttention(SelfAttention):
         """`x` (B, F, H, W, C); `bias` (1 or B, heads, F, F). Returns x plus what was attended to."""
         b, f, h, w, c = x.shape
         columns = self.norm(x).view(b, f, h * w, c).transpose(1, 2)
-        q, k, v = self.to_qkv(columns).view(b, h * w, f, 3, self.heads, self.head_dim).unbind(dim=3)
+        q, k, v = self.to_qkv(columns).view(b * h * w, f, 3, self.heads, self.head_dim).unbind(dim=2)
         table = rotation_table(f, self.head_dim, x.device)
-        q, k, v = (part.transpose(2, 3) for part in (rotate(q * self.head_dim**-0.5, table), rotate(k, table), v))
-        attention = (q @ k.transpose(-1, -2) + bias[:, None].to(q.dtype)).softmax(dim=-1)
-        out = self.to_out((attention @ v).transpose(2, 3).flatten(-2))  # (B, HW, F, C)
+        q, k, v = (part.transpose(1, 2) for part in (rotate(q, table), rotate(k, table), v))
+        bias = bias.to(q.dtype)[:, None].expand(b, h * w, -1, -1, -1).flatten(0, 1)
+        groups = zip(*(part.split(COLUMNS) for part in (q, k, v, bias)), strict=True)
+        out = torch.cat([F.scaled_dot_product_attention(*group) for group in groups])
+        out = self.to_out(out.transpose(1, 2).flatten(-2)).view(b, h * w, f, c)
         return x + out.transpose(1, 2).reshape(x.shape)
 
 

@@ -23,8 +23,8 @@ def prepared(denoiser: Denoiser, device: torch.device, precision: str = "float32
     """The denoiser on `device`, its network evaluated as asked; it is not trained any more.
 
     precision: of products and convolutions on a GPU; norms and softmaxes stay in float32. engine: "graph" records the
-    launches of an evaluation once per shape and replays them (GPU); "compile" has `torch.compile` write kernels, which
-    takes minutes at the first call of each shape.
+    launches of an evaluation once per shape and replays them (GPU); "compile" has `torch.compile` write the kernels
+    first, which takes minutes at the first call of each shape (less where its cache on disk has them).
 
     Raises `LeFusionError` for names that are unknown and for what the device cannot do.
     """
@@ -40,15 +40,18 @@ def prepared(denoiser: Denoiser, device: torch.device, precision: str = "float32
     denoiser.to(device).eval().requires_grad_(False)
     if device.type == "cpu" and engine == "eager":
         return fast(denoiser)
-    net: nn.Module = denoiser.net
+    denoiser.net = evaluated(denoiser.net, precision, engine, replay=device.type == "cuda")  # type: ignore[assignment]
+    return denoiser
+
+
+def evaluated(net: nn.Module, precision: str, engine: str, replay: bool) -> nn.Module:
+    """The network in the precision and by the engine asked for. replay: can launches be recorded? Compiled kernels are
+    recorded too then, as without it launching them takes longer than they do."""
     if precision != "float32":
         net = Autocast(net, PRECISIONS[precision])
-    if engine == "graph":
-        net = Replayed(net)
-    elif engine == "compile":
-        net = torch.compile(net)  # type: ignore[assignment]
-    denoiser.net = net  # type: ignore[assignment]
-    return denoiser
+    if engine == "compile":
+        net = torch.compile(net, dynamic=False)  # type: ignore[assignment]
+    return Replayed(net) if replay and engine != "eager" else net
 
 
 class Autocast(nn.Module):

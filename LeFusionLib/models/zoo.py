@@ -26,12 +26,15 @@ PUBLISHED_LICENCE = "as published by the authors of LeFusion (HINTLab/LeFusion);
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A network on a device with all that `synthesize` needs to know about it."""
+    """A network on a device with all that `synthesize` needs to know about it; precision and engine as `prepared` has
+    them."""
 
     card: ModelCard
     denoiser: Denoiser
     schedule: DiffusionSchedule
     device: torch.device
+    precision: str = "float32"
+    engine: str = "eager"
 
     @property
     def spec(self) -> ModelSpec:
@@ -59,7 +62,7 @@ def load_model(model: str | Path, device: str = "auto", precision: str = "float3
     target = chosen_device(device)
 
     def on_target(card: ModelCard, denoiser: Denoiser, schedule: DiffusionSchedule) -> Model:
-        return Model(card, prepared(denoiser, target, precision, engine), schedule, target)
+        return Model(card, prepared(denoiser, target, precision, engine), schedule, target, precision, engine)
 
     bundled = bundled_models()
     path = Path(model)

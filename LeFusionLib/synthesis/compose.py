@@ -18,7 +18,7 @@ from ..volume import Volume
 from .report import changed_outside
 from .result import SynthesisResult
 
-COMMON = ("model", "device", "input")  # entries of the reports that must agree
+COMMON = ("model", "device", "precision", "engine", "input")  # entries of the reports that must agree
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,13 +23,16 @@ from .watch import Cancel, Progress, Watch
 
 
 def open_mask_model(
-    model: Model | str | Path, device: str = "auto", opened_by: Callable[[str, str], Model] = load_model
+    model: Model | str | Path,
+    device: str = "auto",
+    precision: str = "float32",
+    opened_by: Callable[[str, str, str], Model] = load_model,
 ) -> Model:
     """The model, opened where it is a name or a path; one that makes tissue is refused."""
     possible = (HANDCRAFTED, *bundled_models("mask"))
     if isinstance(model, str) and not Path(model).exists() and model not in bundled_models():
         raise unknown_name("mask model", model, possible)
-    opened = model if isinstance(model, Model) else opened_by(str(model), device)
+    opened = model if isinstance(model, Model) else opened_by(str(model), device, precision)
     if opened.spec.kind != "mask":
         raise LeFusionError(
             f"'{opened.spec.name}' makes tissue; a model that draws shapes is needed. Possible: {', '.join(possible)}."

@@ -50,6 +50,8 @@ def make_report(
             "licence": model.card.licence,
         },
         "device": str(model.device),
+        "precision": model.precision,
+        "engine": model.engine,
         "sampler": sampler.to_dict() | {"network_evaluations": network_evaluations},
         "input": {
             "name": volume.name,

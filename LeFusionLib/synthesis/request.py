@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .result import SynthesisResult
     from .watch import Cancel, Progress
 
-    OpenModel = Callable[[str, str], Model]
+    OpenModel = Callable[[str, str, str], Model]
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,8 @@ class SynthesisRequest:
     model: a name, a folder or a published `.pt`; None is the bundled one. mask_model: what draws the shapes, the same
     or "handcrafted"; None is the bundled model that the model names, else by hand. boundary: a built-in one such as
     "lung", or None; a mask is handed to `run_request`. sampler: open settings are the model's. seed: for all lesions
-    without one of their own. any_modality: also in scans that the model was not made for.
+    without one of their own. any_modality: also in scans that the model was not made for. precision: "float32", or on a
+    GPU "bfloat16" or "float16".
     """
 
     lesions: tuple[LesionRequest, ...]
@@ -89,6 +90,7 @@ class SynthesisRequest:
     device: str = "auto"
     seed: int = 0
     any_modality: bool = False
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "lesions", tuple(self.lesions))
@@ -98,9 +100,10 @@ class SynthesisRequest:
             object.__setattr__(self, name, _name_or_none(name, getattr(self, name)))
         if self.boundary not in (None, *BUILT_IN):
             raise unknown_name("built-in boundary", self.boundary, BUILT_IN)
-        if not isinstance(self.sampler, SamplerSpec) or not isinstance(self.device, str):
+        if not isinstance(self.sampler, SamplerSpec) or not {type(self.device), type(self.precision)} == {str}:
             raise LeFusionError(
-                f"The sampler is a SamplerSpec and the device a word; got {self.sampler!r} and {self.device!r}."
+                "The sampler is a SamplerSpec, device and precision are words; "
+                f"got {self.sampler!r}, {self.device!r} and {self.precision!r}."
             )
         object.__setattr__(self, "seed", check_seed(self.seed))
         if not isinstance(self.any_modality, bool):
@@ -137,8 +140,8 @@ def run_request(
     """Draw every lesion of the request, then make tissue in all of them.
 
     boundary: a mask on the volume's grid, (D, H, W) bool, instead of a built-in one. progress(step, total, message) and
-    cancel() are called at every network evaluation. models(name, device): opens a model, or hands out one that is open
-    already; by default `load_model`. The same request gives the same bytes through every door.
+    cancel() are called at every network evaluation. models(name, device, precision): opens a model, or hands out one
+    that is open already; by default `load_model`. The same request gives the same bytes through every door.
 
     Raises `LeFusionError` for what cannot be made, `Cancelled` within one evaluation of `cancel()` being true.
     """
@@ -206,6 +209,7 @@ def draw_lesions(
             f"Two boundaries were given: the built-in '{request.boundary}', and a mask. Choose one of them."
         )
     inside = boundary_mask(request.boundary if boundary is None else boundary, volume)  # found once for all
+    drawn_by = _mask_model(mask_model, request, models)
     masks: list[LesionMask] = []
     for lesion, seed in zip(request.lesions, request.seeds, strict=True):
         if cancel is not None and cancel():
@@ -214,13 +218,12 @@ def draw_lesions(
             draw_lesion_mask(
                 volume,
                 lesion.sphere,
-                _opened_mask_model(mask_model, request.device, models),
+                drawn_by,
                 inside,
                 seed,
                 lesion.lesion_class or lesion_class,
                 lesion.shape,
                 lesion.ratings,
-                device=request.device,
                 progress=_numbered_progress(progress, len(masks) + 1, len(request.lesions)),
                 cancel=cancel,
             )
@@ -238,16 +241,17 @@ def mask_model_name(asked: str | None, spec: "ModelSpec") -> str:
 def _model(request: SynthesisRequest, models: "OpenModel | None") -> "Model":
     from ..models.zoo import default_model, load_model
 
-    return (models or load_model)(request.model or default_model(), request.device)
+    return (models or load_model)(request.model or default_model(), request.device, request.precision)
 
 
-def _opened_mask_model(mask_model: str, device: str, models: "OpenModel | None") -> "Model | str":
-    """The hand needs no opening; without a cache the model is opened where it is used."""
-    if mask_model == HANDCRAFTED or models is None:
-        return mask_model
+def _mask_model(name: str, request: SynthesisRequest, models: "OpenModel | None") -> "Model | str":
+    """The hand needs no opening."""
+    if name == HANDCRAFTED:
+        return name
+    from ..models.zoo import load_model
     from .diffmask import open_mask_model
 
-    return open_mask_model(mask_model, device, models)
+    return open_mask_model(name, request.device, request.precision, models or load_model)
 
 
 def _numbered_progress(progress: "Progress | None", number: int, count: int) -> "Progress | None":

@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from LeFusionLib.diffusion import evaluations as evaluations_of
 from LeFusionLib.diffusion.resampling import paper_times, time_grid
 from LeFusionLib.models.blocks import DepthConv
 from LeFusionLib.models.card import bundled_models, read_card
-from LeFusionLib.models.engine import Autocast, Replayed
+from LeFusionLib.models.engine import ENGINES, evaluated
 from LeFusionLib.models.fast import FastUNet3D
 from LeFusionLib.models.unet3d import UNet3D
 from LeFusionLib.threads import OWN_WORDS, wait_politely
@@ -102,9 +103,8 @@ def variants(net: UNet3D, device: torch.device) -> dict[str, nn.Module]:
     if device.type == "cpu":
         made["fast"] = FastUNet3D(copy.deepcopy(net))
     else:
-        made["graph"] = Replayed(copy.deepcopy(net))
-        made["bfloat16"] = Autocast(copy.deepcopy(net), torch.bfloat16)
-        made["bfloat16, graph"] = Replayed(Autocast(copy.deepcopy(net), torch.bfloat16))
+        for precision, engine in (("float32", "graph"), *product(("bfloat16", "float16"), ENGINES)):
+            made[f"{precision}, {engine}"] = evaluated(copy.deepcopy(net), precision, engine, replay=True)
     return made
 
 
@@ -214,7 +214,7 @@ def peak(way: str) -> None:
 def growth(repeats: int, device: torch.device) -> list[dict[str, Any]]:
     """The full-size network over the patch's size, and over lesions in one call."""
     net = UNet3D(**LIDC).to(device).eval().requires_grad_(False)
-    quick = FastUNet3D(net) if device.type == "cpu" else Replayed(Autocast(net, torch.bfloat16))
+    quick = FastUNet3D(net) if device.type == "cpu" else evaluated(net, "bfloat16", "graph", replay=True)
     cases = {f"patch {'x'.join(map(str, patch))}": inputs(LIDC, patch, device) for patch in GROWTH}
     cases |= {f"{n} lesions of 16x32x32": inputs(LIDC, GROWTH[0], device, n) for n in (2, 4)}
     times = measured({name: partial(quick, *given) for name, given in cases.items()}, repeats, device)
@@ -334,7 +334,7 @@ def _through_the_worker(volume: "lf.Volume", center: tuple[float, ...]) -> list[
 def profile(device: torch.device) -> list[dict[str, Any]]:
     """Where the fast evaluation of the full-size network spends its time."""
     net = UNet3D(**LIDC).to(device).eval().requires_grad_(False)
-    quick = FastUNet3D(net) if device.type == "cpu" else Autocast(net, torch.bfloat16)
+    quick = FastUNet3D(net) if device.type == "cpu" else evaluated(net, "bfloat16", "eager", replay=False)
     given = inputs(LIDC, (16, 64, 64), device)
     quick(*given)
     with torch.profiler.profile() as recorded:

@@ -5,7 +5,7 @@ import torch
 
 from LeFusionLib.errors import LeFusionError
 from LeFusionLib.models.denoiser import Denoiser
-from LeFusionLib.models.engine import Autocast, Replayed, prepared
+from LeFusionLib.models.engine import Autocast, Replayed, evaluated, prepared
 from LeFusionLib.models.fast import FastUNet3D
 from LeFusionLib.models.unet3d import UNet3D
 from LeFusionLib.models.zoo import load_model
@@ -69,10 +69,21 @@ def test_a_recorded_evaluation_is_replayed_for_every_new_input_and_recorded_anew
 
 def test_on_a_processor_the_fast_evaluation_is_the_default_and_compiling_is_asked_for(tiny_spec, monkeypatch):
     compiled = []
-    monkeypatch.setattr(torch, "compile", lambda net: compiled.append(net) or net)
+    monkeypatch.setattr(torch, "compile", lambda net, **_: compiled.append(net) or net)
     assert isinstance(prepared(Denoiser(tiny_spec()), CPU).net, FastUNet3D) and compiled == []
     plain = Denoiser(tiny_spec())
     assert prepared(plain, CPU, engine="compile").net is compiled[0] is plain.net
+
+
+def test_on_a_gpu_graphs_record_what_precision_and_compiler_made(net, monkeypatch):
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda net, **_: compiled.append(net) or net)
+    assert evaluated(net, "float32", "eager", replay=True) is net
+    assert isinstance(evaluated(net, "bfloat16", "eager", replay=True), Autocast)
+    assert evaluated(net, "float32", "graph", replay=True).net is net
+    recorded = evaluated(net, "float16", "compile", replay=True)
+    assert isinstance(recorded, Replayed) and recorded.null_condition is net.null_condition
+    assert compiled == [recorded.net] and recorded.net.net is net and recorded.net.dtype == torch.float16
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ def make(volume, tiny_model):
 
     def run(*lesions):
         request = SynthesisRequest(lesions, model="tiny", mask_model="handcrafted", device="cpu")
-        return run_request(volume, request, models=lambda name, device: model)
+        return run_request(volume, request, models=lambda *_: model)
 
     return run
 
@@ -62,6 +62,7 @@ def test_what_does_not_belong_together_is_refused(volume, make):
         put_together(volume, [first, near])
     with pytest.raises(LeFusionError, match="no lesion"):
         put_together(volume, [])
-    other = MadeLesion(near.box, near.values, near.mask, near.classes, near.report | {"device": "cuda:0"})
-    with pytest.raises(LeFusionError, match="differ in their device"):
-        put_together(volume, [first, other])
+    for entry, value in (("device", "cuda:0"), ("precision", "bfloat16")):
+        other = MadeLesion(near.box, near.values, near.mask, near.classes, near.report | {entry: value})
+        with pytest.raises(LeFusionError, match=f"differ in their {entry}"):
+            put_together(volume, [first, other])

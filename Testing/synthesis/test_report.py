@@ -29,6 +29,7 @@ def test_it_has_every_field_of_the_contract_and_is_json(result):
     report = json.loads(json.dumps(result.report))
     assert (report["software"], report["version"]) == ("LeFusion", LeFusionLib.__version__)
     assert report["synthetic"] is True and report["seed"] == 7 and report["device"] == "cpu"
+    assert (report["precision"], report["engine"]) == ("float32", "eager")
     assert report["model"] == {"name": "tiny", "kind": "texture", "sha256": "0" * 64, "licence": "CC0-1.0"}
     assert report["sampler"] == {
         "method": "dpm++", "num_steps": 2, "jump_length": 1, "jump_n_sample": 1, "guidance_scale": 1.0,

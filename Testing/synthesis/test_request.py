@@ -20,8 +20,8 @@ HERE, THERE = (-12.0, -20.0, 9.0), (-32.0, -20.0, 9.0)
 def models(tiny_model):
     """Hands out one open model, and remembers what it was asked for."""
 
-    def open_model(name, device):
-        open_model.asked.append((name, device))
+    def open_model(name, device, precision):
+        open_model.asked.append((name, device, precision))
         return open_model.model
 
     open_model.model, open_model.asked = tiny_model(), []
@@ -142,10 +142,22 @@ def test_the_boundary_is_a_mask_or_built_in_but_not_both(scan, models):
         run_request(volume, request_of(LesionRequest(HERE, 8), boundary="lung"), left_half, models=models)
 
 
-def test_open_models_are_asked_for_by_name_and_device(scan, models):
+def test_open_models_are_asked_for_by_name_device_and_precision(scan, models):
     models.asked.clear()
     run_request(scan(), request_of(LesionRequest(HERE, 8)), models=models)
-    assert set(models.asked) == {("tiny", "cpu")}
+    run_request(scan(), request_of(LesionRequest(HERE, 8), precision="float16"), models=models)
+    assert set(models.asked) == {("tiny", "cpu", "float32"), ("tiny", "cpu", "float16")}
+
+
+def test_networks_that_draw_shapes_are_asked_for_with_the_same_precision(scan, models):
+    models.asked.clear()
+    with pytest.raises(LeFusionError, match="makes tissue"):  # the only model that is handed out here
+        run_request(
+            scan(),
+            request_of(LesionRequest(HERE, 8), mask_model="lung-nodule-mask", precision="bfloat16"),
+            models=models,
+        )
+    assert models.asked[-1] == ("lung-nodule-mask", "cpu", "bfloat16")
 
 
 def test_a_mask_model_must_draw_shapes_and_says_which_there_are(scan, models):
