@@ -244,7 +244,9 @@ def _device(sub: argparse.ArgumentParser) -> None:
 
 
 def _sampler(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--sampler", help="draft, standard or paper; or ddpm, ddim, dpm++ (default: the model's own)")
+    sub.add_argument(
+        "--sampler", help="draft, standard or paper; or ddpm, ddim, dpm++, unipc (default: the model's own)"
+    )
     sub.add_argument("--steps", type=int, help="steps of the sampler")
     sub.add_argument("--jump-length", type=int)
     sub.add_argument("--jump-n-sample", type=int)

@@ -133,6 +133,7 @@ def evaluate_remade(options: argparse.Namespace) -> None:
     """Lesions of held-out patients made again in their own place, with their own masks and histograms."""
     from .evaluation.remade import classes_of, markdown, remake, summarize
     from .evaluation.remade_figure import denoising, histograms, montage
+    from .evaluation.set_distances import set_distances
     from .training.cases import read_cases
 
     files = _outputs(options, (".csv", ".json", ".md", "-lesions.png", "-histograms.png", "-denoising.png"))
@@ -145,6 +146,8 @@ def evaluate_remade(options: argparse.Namespace) -> None:
     cases = _held_out(read_cases(options.data, replace(first.spec, classes=classes)), first, options)
     lesions, rows = remake(models, cases, classes_asked(options), options.seed, sampler_of(options))
     summary = summarize(rows) | {"models": [_weights(model) for model in models]}
+    for name, distances in set_distances(lesions, [*summary["classes"]]).items():
+        summary["classes"][name] |= distances
     _write(rows, summary, markdown(summary), files)
     montage(lesions, classes, files[3])
     histograms(lesions, classes, files[4])

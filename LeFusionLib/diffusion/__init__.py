@@ -7,10 +7,11 @@ from .inpaint import evaluations, inpaint
 from .loss import lesion_focused_loss
 from .noise import seeded_noise
 from .resampling import paper_times, repaint_times, time_grid
-from .samplers import STEPS, ddim_step, ddpm_step, dpm_step
+from .samplers import CORRECTIONS, STEPS, ddim_step, ddpm_step, dpm_step
 from .schedule import DiffusionSchedule, cosine_schedule
 
 __all__ = [
+    "CORRECTIONS",
     "STEPS",
     "DiffusionSchedule",
     "cosine_schedule",

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..errors import Cancelled
 from .gaussian import predict_x_start, q_sample, renoise
-from .samplers import Step, ddpm_step
+from .samplers import Correction, Look, Step, ddpm_step
 from .schedule import DiffusionSchedule
 
 Denoiser = Callable[[Tensor, Tensor, Tensor | None], Tensor]
@@ -26,6 +26,7 @@ def inpaint(
     condition: Tensor | None,
     noise: Noise,
     step: Step = ddpm_step,
+    correct: Correction | None = None,
     progress: Callable[[int, int, str], None] | None = None,
     cancel: Callable[[], bool] | None = None,
 ) -> Tensor:
@@ -36,6 +37,7 @@ def inpaint(
     made in the union of the classes, the caller takes each class from its own.
     times: from T - 1 down to -1 as `repaint_times` or `time_grid` make them: a fall is an evaluation at the earlier
     entry, a rise is a re-noising.
+    step, correct: of `STEPS` and `CORRECTIONS`; the latter sets the state right before a step leaves it.
     noise: called once per draw: the start image; per evaluation the background's, then the step's; per re-noising one.
     Returns (B, C, D, H, W), equal to `background` bit for bit outside the union.
     Raises `Cancelled` within one evaluation.
@@ -44,11 +46,11 @@ def inpaint(
     shape = tuple(background.shape)
     total, done = evaluations(times), 0
     x = noise(shape)
-    before = None
+    before: tuple[Look, ...] = ()
     for t, t_next in pairwise(times):
         if t_next > t:
             x = renoise(x, schedule.alpha_bar(t), schedule.alpha_bar(t_next), noise(shape))
-            before = None  # a multistep solver must not look across a jump
+            before = ()  # a multistep solver must not look across a jump
             continue
         if cancel is not None and cancel():
             raise Cancelled(f"Stopped after {done} of {total} evaluations; nothing was written.")
@@ -56,8 +58,10 @@ def inpaint(
         x = torch.where(inside, x, known)
         predicted = denoiser(x, torch.full((shape[0],), t, device=x.device), condition)
         x_start = predict_x_start(x, schedule.alpha_bar(t), predicted)
-        x = step(x, x_start, before, t, t_next, schedule, noise(shape))
-        before = x_start, t
+        if correct is not None and before:
+            x = correct(x_start, before, t, schedule)
+        before, looked = (*before[-1:], Look(x, x_start, t)), before
+        x = step(x, x_start, looked, t, t_next, schedule, noise(shape))
         done += 1
         if progress is not None:
             progress(done, total, "making tissue")

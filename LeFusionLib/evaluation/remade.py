@@ -22,6 +22,7 @@ from ..synthesis.report import changed_outside
 from ..synthesis.tissue import make_tissue
 from ..texture import TextureHistogram
 from ..volume import Volume
+from .lesion_features import seam_contrast
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,8 @@ class Remade:
 @dataclass(frozen=True)
 class Row:
     """One class of one lesion; means and distances in grey values. `beside_*`: the mean of the tissue that the class is
-    compared with, the class before it or, for the first, the organ's other tissue. psnr in dB."""
+    compared with, the class before it or, for the first, the organ's other tissue. psnr in dB. seam_*: the contrast
+    at the class's rim (`seam_contrast`)."""
 
     case: int
     lesion_class: str
@@ -66,6 +68,8 @@ class Row:
     psnr: float
     ssim: float
     histogram_distance: float
+    seam_real: float
+    seam_made: float
     mean_real: float
     mean_made: float
     beside: str
@@ -200,6 +204,8 @@ def measure(remade: Remade, classes: Sequence[str], changed: int) -> list[Row]:
                 round(psnr(case.image[box], remade.made[box]), 3),
                 round(ssim(case.image[box], remade.made[box]), 4),
                 round(got.wasserstein(asked, window), 3),
+                round(seam_contrast(window.restore(case.image), own), 3),
+                round(seam_contrast(window.restore(remade.made), own), 3),
                 round(real, 3),
                 round(made, 3),
                 named,
@@ -272,6 +278,8 @@ def _of_class(rows: Sequence[Row]) -> dict[str, Any]:
         "psnr": mean("psnr"),
         "ssim": mean("ssim"),
         "histogram_distance": round(float(np.median([row.histogram_distance for row in rows])), 3),
+        "seam_real": mean("seam_real"),
+        "seam_made": mean("seam_made"),
         "mean_real": mean("mean_real"),
         "mean_made": mean("mean_made"),
         "beside": max(set(names := [row.beside for row in rows]), key=names.count),
@@ -281,13 +289,29 @@ def _of_class(rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
+COLUMNS = {
+    "lesions": "lesions",
+    "psnr": "PSNR (dB)",
+    "ssim": "SSIM",
+    "histogram_distance": "histogram distance",
+    "seam_real": "seam, real",
+    "seam_made": "seam, made",
+    "swd": "SWD",
+    "kid": "KID, filter bank",
+    "mean_real": "mean, real",
+    "mean_made": "mean, made",
+    "beside": "compared with",
+    "brighter_real": "brighter, real",
+    "brighter_made": "brighter, made",
+    "same_order": "same order",
+}
+
+
 def markdown(summary: dict[str, Any]) -> str:
     """The summary as a table."""
     from .shape_tables import markdown_table
 
-    header = ["class", "lesions", "PSNR (dB)", "SSIM", "histogram distance", "mean, real", "mean, made",
-              "compared with", "brighter, real", "brighter, made", "same order"]  # fmt: skip
-    keys = ["lesions", "psnr", "ssim", "histogram_distance", "mean_real", "mean_made", "beside", "brighter_real",
-            "brighter_made", "same_order"]  # fmt: skip
-    table = [[name, *(str(row[key]) for key in keys)] for name, row in summary["classes"].items()]
-    return "\n".join(markdown_table(header, table)) + "\n"
+    rows = summary["classes"]
+    there = [key for key in COLUMNS if all(key in row for row in rows.values())]
+    table = [[name, *(str(row[key]) for key in there)] for name, row in rows.items()]
+    return "\n".join(markdown_table(["class", *(COLUMNS[key] for key in there)], table)) + "\n"

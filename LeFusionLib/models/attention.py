@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
 COLUMNS = 2**15  # attended to at once along depth: fused kernels of GPUs count them in 16 bits
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..errors import LeFusionError, check_keys, unknown_name
 
-METHODS = ("ddpm", "ddim", "dpm++")
+METHODS = ("ddpm", "ddim", "dpm++", "unipc")
 QUALITIES = ("draft", "standard", "paper")  # whole settings by name; what they are is the model's matter
 
 
@@ -14,8 +14,8 @@ QUALITIES = ("draft", "standard", "paper")  # whole settings by name; what they 
 class SamplerSpec:
     """Settings of the sampler; None takes what the model was found to do best with.
 
-    method: "ddpm" (with 300 steps and jumps the paper's sampler), "ddim" or "dpm++"; or "draft", "standard" or "paper",
-    which stand for what the model has under that name. num_steps: 1 to the model's time steps. jump_length,
+    method: "ddpm" (with 300 steps and jumps the paper's sampler), "ddim", "dpm++" or "unipc"; or "draft", "standard" or
+    "paper", which stand for what the model has under that name. num_steps: 1 to the model's time steps. jump_length,
     jump_n_sample: how far to go back and how often to pass (Lugmayr et al. 2022), in steps of the grid.
     guidance_scale: how far to exaggerate the texture asked for; other than 1 it costs two evaluations a step.
     """

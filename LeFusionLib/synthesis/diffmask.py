@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..diffusion import STEPS, DiffusionSchedule, evaluations, inpaint, seeded_noise, time_grid
+from ..diffusion import CORRECTIONS, STEPS, DiffusionSchedule, evaluations, inpaint, seeded_noise, time_grid
 from ..errors import LeFusionError, unknown_name
 from ..geometry import ControlSphere, PatchFrame
 from ..level_set import LevelSet
@@ -120,6 +120,7 @@ def diffuse_shape(
     times = time_grid(schedule.timesteps, sampler.num_steps or 1, sampler.jump_length or 1, sampler.jump_n_sample or 1)
     watch = watch or Watch(0, "drawing the shape")
     watch.total += evaluations(times)
+    method = sampler.method or "ddpm"
     made = inpaint(
         watch.over(lambda x_t, t, condition: denoiser(x_t, t, condition, traits=traits)),
         torch.full(shape, -1.0, device=device),
@@ -128,6 +129,7 @@ def diffuse_shape(
         schedule,
         condition=torch.from_numpy(spec.mask.channels(sphere, frame, boundary))[None].to(device),
         noise=seeded_noise(seed, device),
-        step=STEPS[sampler.method or "ddpm"],
+        step=STEPS[method],
+        correct=CORRECTIONS.get(method),
     )
     return made[0].float().cpu().numpy()

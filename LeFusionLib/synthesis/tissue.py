@@ -6,7 +6,7 @@ from itertools import groupby
 import numpy as np
 import torch
 
-from ..diffusion import STEPS, evaluations, inpaint, seeded_noise, time_grid, with_guidance
+from ..diffusion import CORRECTIONS, STEPS, evaluations, inpaint, seeded_noise, time_grid, with_guidance
 from ..errors import LeFusionError
 from ..models.denoiser import clean_context
 from ..models.sampler_spec import SamplerSpec
@@ -86,6 +86,7 @@ def _inpaint_rows(
     null_condition = model.denoiser.net.null_condition
     if null_condition is not None and sampler.guidance_scale is not None:
         denoiser = with_guidance(denoiser, null_condition, sampler.guidance_scale)
+    method = sampler.method or "ddpm"
     made = inpaint(
         denoiser,
         background.expand_as(lesion_mask).contiguous(),
@@ -94,6 +95,7 @@ def _inpaint_rows(
         model.schedule,
         condition=condition,
         noise=seeded_noise([lesion.seed for lesion in lesions], device),
-        step=STEPS[sampler.method or "ddpm"],
+        step=STEPS[method],
+        correct=CORRECTIONS.get(method),
     )
     return made.float().cpu().numpy()

@@ -106,7 +106,7 @@ def halving_loss(
         x = x_t
         for now, then in ((t, middle), (middle, end)):
             x_start = predict_x_start(x, schedule.alpha_bar(now), ask(teacher, x, now))
-            x = ddim_step(x, x_start, None, now, then, schedule, torch.zeros(()))
+            x = ddim_step(x, x_start, (), now, then, schedule, torch.zeros(()))
         # The clean patch with which one DDIM step lands on x (Salimans & Ho 2022, Algorithm 2 and Appendix G).
         share = ((1 - a_end) / (1 - a_t)) ** 0.5
         clean = (x - share * x_t) / (a_end**0.5 - share * a_t**0.5)

@@ -8,7 +8,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from LeFusionLib.diffusion import STEPS, cosine_schedule, ddpm_step, evaluations, inpaint, repaint_times, seeded_noise
+from LeFusionLib.diffusion import (
+    CORRECTIONS,
+    STEPS,
+    cosine_schedule,
+    ddpm_step,
+    evaluations,
+    inpaint,
+    repaint_times,
+    seeded_noise,
+)
 from LeFusionLib.errors import Cancelled
 
 SHAPE = (1, 1, 2, 4, 4)
@@ -40,7 +49,7 @@ def test_outside_the_union_of_the_classes_the_background_is_bit_identical(batch,
     mask = (torch.rand(shape, generator=dice) < share).float()
     made = inpaint(
         lambda x, t, c: torch.randn(shape, generator=dice), background, mask, repaint_times(20, 3, 2), SCHEDULE,
-        condition=None, noise=seeded_noise(seed), step=STEPS[method],
+        condition=None, noise=seeded_noise(seed), step=STEPS[method], correct=CORRECTIONS.get(method),
     )  # fmt: skip
     outside = ~mask.bool().any(dim=1, keepdim=True).expand(shape)
     assert made.shape == background.shape and made.isfinite().all()
@@ -75,7 +84,7 @@ def test_noise_is_drawn_for_the_start_the_background_the_step_and_each_renoising
 
     def down(x, t, draw):
         x_start = torch.tensor(x / SCHEDULE.alpha_bar(t) ** 0.5).clamp(-1, 1)
-        return ddpm_step(torch.tensor(x), x_start, None, t, t - 1, SCHEDULE, torch.tensor(float(draw))).item()
+        return ddpm_step(torch.tensor(x), x_start, (), t, t - 1, SCHEDULE, torch.tensor(float(draw))).item()
 
     beta = SCHEDULE.betas[2].item()
     inside = [0.0]
@@ -86,18 +95,18 @@ def test_noise_is_drawn_for_the_start_the_background_the_step_and_each_renoising
 
 
 def test_a_step_is_shown_the_one_before_but_never_across_a_renoising():
-    """A multistep solver (dpm++) draws a line through its last two looks; a jump lies between them no longer."""
+    """A multistep solver (dpm++, unipc) draws a line through its last two looks; a jump lies between them no longer."""
     seen = []
 
     def step(x_t, x_start, before, t, t_next, schedule, noise):
-        seen.append((t, before and before[1]))
+        seen.append((t, [look.t for look in before]))
         return x_start
 
     inpaint(
         predicts_zero, torch.zeros(SHAPE), one_voxel_mask(), [2, 1, 0, 1, 2, 1, 0, -1], SCHEDULE,
         condition=None, noise=seeded_noise(0), step=step,
     )  # fmt: skip
-    assert seen == [(2, None), (1, 2), (2, None), (1, 2), (0, 1)]
+    assert seen == [(2, []), (1, [2]), (2, []), (1, [2]), (0, [2, 1])]
 
 
 def test_the_condition_and_one_time_per_row_reach_the_network():

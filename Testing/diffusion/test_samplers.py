@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from LeFusionLib.diffusion import (
+    CORRECTIONS,
     STEPS,
     cosine_schedule,
     ddpm_step,
@@ -16,6 +17,7 @@ from LeFusionLib.diffusion import (
     seeded_noise,
     time_grid,
 )
+from LeFusionLib.diffusion.samplers import Look
 
 SHAPE = (1, 1, 4, 8, 8)
 MEAN, SPREAD = 0.1, 0.2  # of the Gaussian that plays the data
@@ -28,14 +30,14 @@ def test_a_ddpm_step_is_the_published_one():
     for t in (1, 2, 77, 150, 298, 299):
         c1, c2 = published["posterior_mean_coef1"][t], published["posterior_mean_coef2"][t]
         expected = c1 * x_start + c2 * x_t + (0.5 * published["posterior_log_variance_clipped"][t]).exp() * noise
-        assert torch.allclose(ddpm_step(x_t, x_start, None, t, t - 1, schedule, noise), expected, rtol=1e-4, atol=1e-6)
+        assert torch.allclose(ddpm_step(x_t, x_start, (), t, t - 1, schedule, noise), expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("method", STEPS)
 def test_the_last_step_gives_the_clean_patch_itself_whatever_the_dice_say(method):
     x_start = torch.rand(SHAPE)
     for t in (0, 40, 299):
-        x = STEPS[method](torch.randn(SHAPE), x_start, None, t, -1, cosine_schedule(300), torch.randn(SHAPE))
+        x = STEPS[method](torch.randn(SHAPE), x_start, (), t, -1, cosine_schedule(300), torch.randn(SHAPE))
         assert torch.allclose(x, x_start, atol=1e-6)
 
 
@@ -51,7 +53,7 @@ def test_a_network_that_knows_the_patch_leads_to_it(method, num_steps):
 
     made = inpaint(
         denoiser, torch.zeros_like(x_start), torch.ones(SHAPE), time_grid(300, num_steps), schedule,
-        condition=None, noise=seeded_noise(1), step=STEPS[method],
+        condition=None, noise=seeded_noise(1), step=STEPS[method], correct=CORRECTIONS.get(method),
     )  # fmt: skip
     assert torch.allclose(made, x_start)
 
@@ -70,7 +72,7 @@ def marginal(alpha_bar):
     return alpha_bar**0.5 * MEAN, math.sqrt(SPREAD**2 * alpha_bar + 1 - alpha_bar)
 
 
-@pytest.mark.parametrize("method, steps", [("ddim", 300), ("dpm++", 100)])
+@pytest.mark.parametrize("method, steps", [("ddim", 300), ("dpm++", 100), ("unipc", 100)])
 def test_deterministic_solvers_reach_the_exact_end_of_the_flow(method, steps):
     """For Gaussian data the flow keeps each voxel's standardised value: noise z ends as MEAN + SPREAD z."""
     schedule = cosine_schedule(300)
@@ -79,6 +81,7 @@ def test_deterministic_solvers_reach_the_exact_end_of_the_flow(method, steps):
     made = inpaint(
         gaussian_denoiser(schedule), torch.zeros_like(start), torch.ones(SHAPE), time_grid(300, steps), schedule,
         condition=None, noise=lambda shape: next(draws, torch.zeros(shape)), step=STEPS[method],
+        correct=CORRECTIONS.get(method),
     )  # fmt: skip
     mean, spread = marginal(schedule.alpha_bar(299))
     exact = MEAN + SPREAD * (start - mean) / spread
@@ -96,7 +99,7 @@ def test_ddpm_draws_from_the_data():
     assert made.std() == pytest.approx(SPREAD, rel=0.05)
 
 
-@pytest.mark.parametrize("method, order", [("ddim", 1), ("dpm++", 2)])
+@pytest.mark.parametrize("method, order", [("ddim", 1), ("dpm++", 2), ("unipc", 3)])
 def test_the_order_of_convergence_is_the_stated_one(method, order):
     """Halving the steps' length divides the error by 2 to the order; measured in the middle of a fine schedule."""
     schedule = cosine_schedule(4000)
@@ -107,11 +110,15 @@ def test_the_order_of_convergence_is_the_stated_one(method, order):
     exact = m1 + s1 * (start - m0) / s0
     errors = []
     for count in (20, 40, 80, 160):
-        x, before = start, None
+        x, before = start, ()
         for t, t_next in pairwise(np.linspace(first, last, count + 1).astype(int).tolist()):
             x_start = predict_x_start(x, schedule.alpha_bar(t), denoiser(x, torch.tensor([t]), None))
-            x = step(x, x_start, before, t, t_next, schedule, torch.zeros(()))
-            before = x_start, t
+            if method in CORRECTIONS and before:
+                x = CORRECTIONS[method](x_start, before, t, schedule)
+            x, before = (
+                step(x, x_start, before, t, t_next, schedule, torch.zeros(())),
+                (*before[-1:], Look(x, x_start, t)),
+            )
         errors.append((x - exact).abs().max().item())
     measured = np.log2(np.array(errors[:-1]) / errors[1:])
     assert measured == pytest.approx(order, abs=0.05)
@@ -122,7 +129,7 @@ def test_dpm_without_a_step_before_is_ddim():
     schedule = cosine_schedule(300)
     x_t, x_start = torch.randn(SHAPE, dtype=torch.float64), torch.rand(SHAPE, dtype=torch.float64)
     for t, t_next in ((299, 150), (150, 20), (20, 0)):
-        steps = [STEPS[m](x_t, x_start, None, t, t_next, schedule, torch.zeros(())) for m in ("ddim", "dpm++")]
+        steps = [STEPS[m](x_t, x_start, (), t, t_next, schedule, torch.zeros(())) for m in ("ddim", "dpm++")]
         assert torch.allclose(*steps)
 
 

@@ -52,7 +52,7 @@ def test_the_posterior_of_two_equal_steps_by_hand():
     assert buffers["posterior_mean_coef2"].tolist() == pytest.approx([0, 0.5 * 0.5**0.5 / 0.75])
     assert buffers["posterior_log_variance_clipped"].tolist() == pytest.approx([math.log(1e-20), math.log(third)])
     one = torch.ones(1, 1, 1, 1, 1)
-    x = ddpm_step(3 * one, one, None, 1, 0, schedule, 2 * one)
+    x = ddpm_step(3 * one, one, (), 1, 0, schedule, 2 * one)
     assert x.item() == pytest.approx(0.5 * 0.5**0.5 / 0.75 * (1 + 3) + third**0.5 * 2)
 
 

@@ -23,6 +23,7 @@ from LeFusionLib.evaluation.remade import (
     surroundings,
 )
 from LeFusionLib.evaluation.remade_figure import denoising, histograms, montage
+from LeFusionLib.evaluation.set_distances import set_distances
 from LeFusionLib.geometry import ControlSphere
 from LeFusionLib.intensity import IntensityWindow
 from LeFusionLib.lesion_mask import LesionMask
@@ -80,12 +81,26 @@ def test_means_are_compared_with_the_class_before_or_with_the_organ():
     assert (inner.mean_real, inner.mean_made, inner.beside, inner.beside_real, inner.beside_made) == (
         100, 180, "infarct", 150, 170,
     )  # fmt: skip
+    # The rim of the no-reflow, of 2 slices with 3 x 3 voxels: 24 steps to the infarct, 18 to the organ.
+    assert (inner.seam_real, inner.seam_made) == pytest.approx((50, (24 * 10 + 18 * 130) / 42), abs=1e-3)
     assert infarct.histogram_distance == pytest.approx(12.5)  # from bin 0.5 to 0.625 into the next
     summary = summarize([infarct, inner])
     assert summary["classes"]["infarct"]["same_order"] == 1
     row = summary["classes"]["no_reflow"]
     assert (row["brighter_real"], row["brighter_made"], row["same_order"]) == (0, 1, 0)  # it should have been darker
     assert "| no_reflow | 1 |" in markdown(summary)
+
+
+def test_as_sets_equal_lesions_are_at_no_distance_and_worse_ones_farther_off():
+    dice = np.random.default_rng(0)
+    reals = [replace(case(), image=case().image + dice.normal(0, 0.05, (4, 32, 32)).astype(np.float32)) for _ in "abc"]
+    found = []
+    for shift in (0.0, 0.1, 0.3):
+        lesions = [Remade(n, real, real.image + shift * real.mask[1]) for n, real in enumerate(reals)]
+        found.append(set_distances(lesions, CLASSES)["no_reflow"])
+    assert found[0]["swd"] == 0 and found[0]["kid"] < 1e-6
+    assert 0 < found[1]["swd"] < found[2]["swd"] and found[1]["kid"] < found[2]["kid"]
+    assert set_distances(lesions[:1], CLASSES)["infarct"] == {"swd": None, "kid": None}
 
 
 def test_without_an_organ_the_shell_around_counts():

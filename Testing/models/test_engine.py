@@ -1,9 +1,12 @@
 """Precision and engines: what a processor can show of them, and what it refuses."""
 
+import shutil
+
 import pytest
 import torch
 
 from LeFusionLib.errors import LeFusionError
+from LeFusionLib.models.attention import DepthAttention
 from LeFusionLib.models.denoiser import Denoiser
 from LeFusionLib.models.engine import Autocast, Replayed, evaluated, prepared
 from LeFusionLib.models.fast import FastUNet3D
@@ -84,6 +87,16 @@ def test_on_a_gpu_graphs_record_what_precision_and_compiler_made(net, monkeypatc
     recorded = evaluated(net, "float16", "compile", replay=True)
     assert isinstance(recorded, Replayed) and recorded.null_condition is net.null_condition
     assert compiled == [recorded.net] and recorded.net.net is net and recorded.net.dtype == torch.float16
+
+
+@pytest.mark.skipif(not any(map(shutil.which, ("g++", "clang++"))), reason="torch.compile needs a C++ compiler")
+@torch.inference_mode()
+def test_the_compiler_takes_attention_along_depth_for_what_it_is():
+    """Written out over five dimensions it was mistaken for a pattern of four, and compiling failed."""
+    torch.manual_seed(0)
+    attention, x, bias = DepthAttention(8, heads=2, head_dim=8), torch.randn(1, 4, 4, 4, 8), torch.randn(1, 2, 4, 4)
+    made = evaluated(attention, "float32", "compile", replay=False)(x, bias)
+    assert torch.allclose(made, attention(x, bias), atol=1e-5)
 
 
 @pytest.mark.parametrize(

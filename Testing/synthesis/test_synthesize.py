@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from LeFusionLib import Cancelled, LeFusionError, SamplerSpec
 from LeFusionLib.diffusion import cosine_schedule
 from LeFusionLib.models.mask_spec import MaskSpec
+from LeFusionLib.models.sampler_spec import METHODS
 from LeFusionLib.models.zoo import Model, load_model
 from LeFusionLib.synthesis.synthesize import synthesize
 from LeFusionLib.volume import SUPPORTED_DTYPES, Volume
@@ -219,7 +220,7 @@ def test_every_way_of_showing_background_and_texture_makes_a_result(scan, box, t
     assert ("texture" in result.report["lesions"][0]) == (changes.get("condition_way") != "none")
 
 
-@pytest.mark.parametrize("method", ["ddpm", "ddim", "dpm++"])
+@pytest.mark.parametrize("method", METHODS)
 def test_every_sampler_reaches_the_tissue_the_network_sees(scan, box, tiny_model, method):
     volume = scan()
     result = synthesize(

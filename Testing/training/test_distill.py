@@ -96,12 +96,12 @@ def test_the_target_lands_where_the_teachers_two_steps_do(data, tiny_spec):
             noise = 0.6 * middle + 0.001 * t1
             a0, a1, a2 = (SCHEDULE.alpha_bar(n) for n in (t0, t1, 100))
             end = ddim_step(
-                middle, ((middle - (1 - a1) ** 0.5 * noise) / a1**0.5).clamp(-1, 1), None, t1, 100, SCHEDULE, 0
+                middle, ((middle - (1 - a1) ** 0.5 * noise) / a1**0.5).clamp(-1, 1), (), t1, 100, SCHEDULE, 0
             )
             # the noise with which one step over both lands there
             share = ((1 - a2) / (1 - a0)) ** 0.5
             clean = (end - share * x) / (a2**0.5 - share * a0**0.5)
-            one = ddim_step(x, clean, None, t0, 100, SCHEDULE, 0)
+            one = ddim_step(x, clean, (), t0, 100, SCHEDULE, 0)
             assert torch.allclose(one, end, atol=1e-4)
             return (x - a0**0.5 * clean) / (1 - a0) ** 0.5
 
