@@ -276,6 +276,7 @@ class LeFusionLogic(ScriptedLoadableModuleLogic):
         progress: Any = None,
         cancel: Any = None,
         anyModality: bool = False,
+        precision: str = "float32",
     ) -> LeFusionResult:
         """Paint one lesion per sphere into a copy of the volume; the input stays as it is. Waits until it is done.
 
@@ -285,7 +286,7 @@ class LeFusionLogic(ScriptedLoadableModuleLogic):
         built-in lung segmentation, or "none" for a model that wants an organ and shall draw without. maskModel: what
         draws the shapes; None takes what fits the model. sampler: a `LeFusionLib.SamplerSpec`. progress(step, total,
         message) and cancel() are asked while the worker process computes. anyModality: also in scans the model was not
-        made for.
+        made for. precision: on an NVIDIA GPU also "bfloat16" or "float16".
 
         The same request through panel, console and command line gives the same voxels. Raises
         `LeFusionLib.LeFusionError` for what cannot be made, `LeFusionLib.Cancelled` after `cancel()` was true; the
@@ -301,6 +302,7 @@ class LeFusionLogic(ScriptedLoadableModuleLogic):
             device,
             seed,
             anyModality,
+            precision,
         )
         job = scene.prepare(volumeNode, request, None if isinstance(boundary, str) else boundary)
         made = job.finish(self.host(), self.client().run(self.workerJob(job), progress, cancel))

@@ -50,7 +50,7 @@ def test_a_shape_drawn_on_the_gpu_is_the_same_every_time_and_nearly_the_processo
     assert 2 * (first & there).sum() / (first.sum() + there.sum()) > 0.97
 
 
-@pytest.mark.parametrize("engine", ["eager", "graph"])
+@pytest.mark.parametrize("engine", ["eager", "graph", "compile"])
 def test_half_precision_stays_within_a_percent_and_a_replayed_evaluation_is_the_same_every_time(cuda, engine):
     import torch
 
