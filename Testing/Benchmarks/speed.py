@@ -222,7 +222,7 @@ def growth(repeats: int, device: torch.device) -> list[dict[str, Any]]:
 
 
 def nodule(device: torch.device) -> dict[str, Callable[[], object]]:
-    """A 12 mm nodule in the made-up chest CT with the bundled models, models open: its shape, and tissue by quality."""
+    """A 12 mm nodule in the made-up chest CT with the bundled models, models open: its shape, and tissue by sampler."""
     from LeFusionLib.phantom import chest_phantom, lung_sites
 
     volume, lungs = chest_phantom()
@@ -234,14 +234,48 @@ def nodule(device: torch.device) -> dict[str, Callable[[], object]]:
         "its shape": lambda: lf.draw_lesion_mask(volume, sphere, mask_model, seed=7),
         "its shape, by the student": lambda: lf.draw_lesion_mask(volume, sphere, student, seed=7),
     }
-    for quality in ("draft", "standard"):
-        jobs[quality] = lambda q=quality: lf.synthesize(volume, lesion, model, "solid", lf.SamplerSpec(q), seed=7)
+    for sampler in ("draft", "standard", "ddim:1", "ddim:5", "ddim:20", "ddim:50"):
+        jobs[sampler] = partial(lf.synthesize, volume, lesion, model, "solid", lf.SamplerSpec.parse(sampler), seed=7)
     return jobs
 
 
 def lesions(repeats: int, device: torch.device) -> list[dict[str, Any]]:
     """The shape and the tissue of a nodule."""
     return [{"job": name, **row} for name, row in measured(nodule(device), repeats, device).items()]
+
+
+def batch(device: torch.device) -> list[dict[str, Any]]:
+    """`lefusion batch` in this process: four cases of three nodules each (8, 12 and 16 mm) with the bundled models."""
+    from LeFusionLib.batch import BatchCase, BatchSettings, run_batch
+    from LeFusionLib.phantom import chest_phantom, lung_sites
+
+    volume, lungs = chest_phantom()
+    sites = lung_sites(volume, lungs, 16.0, count=3)
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        scan = Path(folder) / "ct.nii.gz"
+        lf.write_volume(volume, scan)
+        cases = [
+            BatchCase(
+                f"case_{seed}",
+                str(scan),
+                tuple(
+                    lf.LesionRequest(tuple(site), diameter, "random", seed=seed)
+                    for site, diameter in zip(sites, (8.0, 12.0, 16.0), strict=True)
+                ),
+            )
+            for seed in range(4)
+        ]
+        for quality in ("draft", "standard"):
+            settings = BatchSettings(sampler=lf.SamplerSpec(quality), device=str(device))
+            wall = time.perf_counter()
+            made = run_batch(cases, settings, Path(folder) / quality)
+            took = time.perf_counter() - wall
+            assert len(made["done"]) == len(cases), made
+            count = len(cases) * len(sites)
+            rows.append({"sampler": quality, "lesions": count, "seconds": round(took, 1),
+                         "lesions_per_hour": round(3600 * count / took)})  # fmt: skip
+    return rows
 
 
 def company(repeats: int) -> list[dict[str, Any]]:
@@ -345,7 +379,7 @@ def profile(device: torch.device) -> list[dict[str, Any]]:
     return [{"operation": e.key, "share": round(getattr(e, kind) / total, 3), "calls": e.count} for e in events[:12]]
 
 
-PARTS = ("evaluations", "schedules", "peaks", "growth", "lesions", "company", "starts", "profile")
+PARTS = ("evaluations", "schedules", "peaks", "growth", "lesions", "batch", "company", "starts", "profile")
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:
@@ -363,6 +397,7 @@ TITLES = {
     "peaks": "Peak memory of one evaluation of the full-size network, GiB (whole process)",
     "growth": "Growth of the fast evaluation, full-size network",
     "lesions": "A 12 mm nodule with the bundled models, models open",
+    "batch": "A batch: four made-up chest CTs, three nodules each, from opening the models to the last file",
     "company": "A draft of that nodule, and what others on the machine make of it",
     "starts": "From the start",
     "profile": "Where the fast evaluation spends its time (full-size network, 16x64x64)",
@@ -395,6 +430,7 @@ def main() -> None:
         "peaks": peaks,
         "growth": lambda: growth(options.repeats, device),
         "lesions": lambda: lesions(options.repeats, device),
+        "batch": lambda: batch(device),
         "company": lambda: company(options.repeats),
         "starts": starts,
         "profile": lambda: profile(device),
