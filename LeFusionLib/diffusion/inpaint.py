@@ -60,8 +60,9 @@ def inpaint(
         x_start = predict_x_start(x, schedule.alpha_bar(t), predicted)
         if correct is not None and before:
             x = correct(x_start, before, t, schedule)
-        before, looked = (*before[-1:], Look(x, x_start, t)), before
-        x = step(x, x_start, looked, t, t_next, schedule, noise(shape))
+        look = Look(x, x_start, t)
+        x = step(x, x_start, before, t, t_next, schedule, noise(shape))
+        before = (*before[-1:], look)
         done += 1
         if progress is not None:
             progress(done, total, "making tissue")

@@ -82,7 +82,7 @@ def dpm_step(
 
 def unic_correction(x_start: Tensor, before: tuple[Look, ...], t: int, schedule: DiffusionSchedule) -> Tensor:
     """The state at `t` again, now that the network has seen `x_start` in it: UniC, of order 2 where there are two
-    evaluations before, else 1, for predicted data, with B2(h) = e^h - 1 (Zhao et al. 2023, Algorithm 1 and Eq. 5).
+    evaluations before, else 1, for predicted data, with B2(h) = e^h - 1 (Zhao et al. 2023, UniPC, Algorithm 1).
 
     It asks for no evaluation, and raises the order of a solver by one. With `dpm_step`, which is UniP of order 2, it
     is UniPC.
@@ -96,7 +96,7 @@ def unic_correction(x_start: Tensor, before: tuple[Look, ...], t: int, schedule:
         r = (_half_log_snr(schedule.alpha_bar(before[-2].t)) - _half_log_snr(a_last)) / h  # below 0: it lies behind
         first = -1 / h - 1 / bend
         second = -2 * first / h - 1 / bend
-        # Weights of the changes to the evaluation before and to this one: they integrate lines and parabolas exactly.
+        # Weights of the changes to the evaluation before and to this one, such that parabolas are integrated exactly.
         to_before = (first - second) / (1 - r)
         change = to_before * (before[-2].x_start - last.x_start) / r + (first - to_before) * (x_start - last.x_start)
     return ((1 - a_t) / (1 - a_last)) ** 0.5 * last.x - a_t**0.5 * bend * (last.x_start + change)

@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from scipy.integrate import quad
 
 from LeFusionLib.diffusion import (
     CORRECTIONS,
@@ -17,7 +18,7 @@ from LeFusionLib.diffusion import (
     seeded_noise,
     time_grid,
 )
-from LeFusionLib.diffusion.samplers import Look
+from LeFusionLib.diffusion.samplers import Look, unic_correction
 
 SHAPE = (1, 1, 4, 8, 8)
 MEAN, SPREAD = 0.1, 0.2  # of the Gaussian that plays the data
@@ -122,6 +123,25 @@ def test_the_order_of_convergence_is_the_stated_one(method, order):
         errors.append((x - exact).abs().max().item())
     measured = np.log2(np.array(errors[:-1]) / errors[1:])
     assert measured == pytest.approx(order, abs=0.05)
+
+
+def test_unic_is_exact_where_the_clean_patch_changes_along_a_parabola():
+    """x(t) / sigma(t) grows by the integral of e^lambda times the clean patch over lambda, half the log of the SNR."""
+    schedule = cosine_schedule(300)
+    t_before, t_last, t = 200, 150, 110
+
+    def half_log_snr(time):
+        a = schedule.alpha_bar(time)
+        return 0.5 * math.log(a / (1 - a))
+
+    def clean(snr):
+        return 0.3 - 0.2 * snr + 0.1 * snr**2
+
+    looks = [Look(torch.tensor(0.7), torch.tensor(clean(half_log_snr(time))), time) for time in (t_before, t_last)]
+    grown, _ = quad(lambda snr: math.exp(snr) * clean(snr), half_log_snr(t_last), half_log_snr(t))
+    sigma, sigma_last = ((1 - schedule.alpha_bar(time)) ** 0.5 for time in (t, t_last))
+    made = unic_correction(torch.tensor(clean(half_log_snr(t))), tuple(looks), t, schedule)
+    assert made.item() == pytest.approx(sigma * (0.7 / sigma_last + grown), abs=1e-6)
 
 
 def test_dpm_without_a_step_before_is_ddim():
