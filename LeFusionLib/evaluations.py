@@ -104,7 +104,7 @@ def evaluate_spheres(options: argparse.Namespace) -> None:
     stem.parent.mkdir(parents=True, exist_ok=True)
     named = options.model or DIFFMASK
     model = named if named == HANDCRAFTED else open_mask_model(named, options.device, options.precision)
-    rows = sphere_control(model, Path(options.data), options.sites, options.seed)
+    rows = sphere_control(model, Path(options.data), options.sites, options.seed, sampler=sampler_of(options))
     summary = summarize(rows)
     write_tables(rows, summary, stem)
     reporter_of(options).say(json.dumps(summary, indent=1), summary=summary)
@@ -121,9 +121,8 @@ def evaluate_ratings(options: argparse.Namespace) -> None:
     stem = Path(options.output)
     check_output([stem.with_suffix(suffix) for suffix in (".csv", ".json")], [], options.overwrite)
     stem.parent.mkdir(parents=True, exist_ok=True)
-    rows = rating_control(
-        open_mask_model(options.model or DIFFMASK, options.device, options.precision), options.sites, options.seed
-    )
+    model = open_mask_model(options.model or DIFFMASK, options.device, options.precision)
+    rows = rating_control(model, options.sites, options.seed, sampler=sampler_of(options))
     summary = summarize(rows)
     write_tables(rows, summary, stem)
     reporter_of(options).say(json.dumps(summary, indent=1), summary=summary)
@@ -146,8 +145,9 @@ def evaluate_remade(options: argparse.Namespace) -> None:
     cases = _held_out(read_cases(options.data, replace(first.spec, classes=classes)), first, options)
     lesions, rows = remake(models, cases, classes_asked(options), options.seed, sampler_of(options))
     summary = summarize(rows) | {"models": [_weights(model) for model in models]}
-    for name, distances in set_distances(lesions, [*summary["classes"]]).items():
-        summary["classes"][name] |= distances
+    distances = set_distances(lesions, classes)
+    for name, row in summary["classes"].items():
+        row |= distances[name]
     _write(rows, summary, markdown(summary), files)
     montage(lesions, classes, files[3])
     histograms(lesions, classes, files[4])

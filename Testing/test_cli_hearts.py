@@ -163,6 +163,7 @@ def test_held_out_lesions_are_made_again_by_one_model_or_by_one_after_the_other(
         "second",
     ]
     assert {summary["changed_outside"] for summary in (joint, chained, alone)} == {0} and alone["lesions"] == 1
+    assert {"seam_made", "swd", "kid"} <= set(alone["classes"]["no_reflow"])
     # The infarct around it stayed real, so that its box is nearer to the real one.
     assert alone["classes"]["no_reflow"]["psnr"] > joint["classes"]["no_reflow"]["psnr"]
 

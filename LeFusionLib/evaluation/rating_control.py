@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..geometry import ControlSphere
+from ..models.sampler_spec import SamplerSpec
 from ..models.zoo import Model
 from ..synthesis.draw import draw_lesion_mask
 from ..volume import Volume
@@ -30,7 +31,11 @@ class Row:
 
 
 def rating_control(
-    model: Model, shapes: int, seed: int = 0, diameters_mm: tuple[float, float] = (8.0, 24.0)
+    model: Model,
+    shapes: int,
+    seed: int = 0,
+    diameters_mm: tuple[float, float] = (8.0, 24.0),
+    sampler: SamplerSpec | None = None,
 ) -> list[Row]:
     """Draw in `shapes` spheres of random size on a grid of 1 mm: by chance, and with every rating of the model at 1 and
     at 5. A seed has the same noise each time."""
@@ -44,7 +49,7 @@ def rating_control(
         sphere = ControlSphere((-side / 2, -side / 2, side / 2), float(diameter_mm))
         for rating, value in settings:
             ratings = {} if rating == CHANCE else {rating: value}
-            mask = draw_lesion_mask(volume, sphere, model, seed=seed + number, ratings=ratings).union
+            mask = draw_lesion_mask(volume, sphere, model, seed=seed + number, ratings=ratings, sampler=sampler).union
             measured = shape_features(mask, (1.0, 1.0, 1.0))
             found = {name: getattr(measured, name) for name in MEASURES}
             rows.append(Row(rating, value, round(float(diameter_mm), 2), seed + number, **found))

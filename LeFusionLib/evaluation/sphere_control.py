@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import LeFusionError
 from ..geometry import ControlSphere, ras_from_kji
+from ..models.sampler_spec import SamplerSpec
 from ..models.zoo import Model
 from ..synthesis.draw import draw_lesion_mask
 from ..volume import Volume
@@ -36,7 +37,12 @@ class Row:
 
 
 def sphere_control(
-    model: Model | str, data: Path, spheres: int, seed: int = 0, diameters_mm: tuple[float, float] = (5.0, 25.0)
+    model: Model | str,
+    data: Path,
+    spheres: int,
+    seed: int = 0,
+    diameters_mm: tuple[float, float] = (5.0, 25.0),
+    sampler: SamplerSpec | None = None,
 ) -> list[Row]:
     """Draw in `spheres` random spheres of each scan under `data`, with the organ beside it as boundary.
 
@@ -49,16 +55,24 @@ def sphere_control(
         for number, diameter_mm in enumerate(rng.uniform(*diameters_mm, spheres)):
             center = ras_from_kji(volume.ijk_to_ras, places[rng.integers(len(places))][None])[0]
             sphere = ControlSphere(tuple(center), float(diameter_mm))
-            rows.append(_draw(model, name, volume, organ, sphere, seed + number))
+            rows.append(_draw(model, name, volume, organ, sphere, seed + number, sampler))
     return rows
 
 
-def _draw(model: Model | str, scan: str, volume: Volume, organ: np.ndarray, sphere: ControlSphere, seed: int) -> Row:
+def _draw(
+    model: Model | str,
+    scan: str,
+    volume: Volume,
+    organ: np.ndarray,
+    sphere: ControlSphere,
+    seed: int,
+    sampler: SamplerSpec | None,
+) -> Row:
     ball = sphere.mask_on(volume)
     share = float((ball & organ).sum() / ball.sum())
     started = time.monotonic()
     try:
-        lesion = draw_lesion_mask(volume, sphere, model, boundary=organ, seed=seed)
+        lesion = draw_lesion_mask(volume, sphere, model, boundary=organ, seed=seed, sampler=sampler)
     except LeFusionError:
         return Row(scan, sphere.diameter_mm, share, REFUSED, 0.0, 0, 0, 0.0, time.monotonic() - started)
     points = ras_from_kji(volume.ijk_to_ras, lesion.kji)

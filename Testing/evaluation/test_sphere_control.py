@@ -29,7 +29,8 @@ def test_shapes_by_hand_keep_their_size_sphere_and_organ(scans):
 
 
 def test_a_drawer_that_strays_is_found_out_and_one_that_refuses_is_counted(scans, monkeypatch):
-    def stray(volume, sphere, model, boundary, seed):
+    def stray(volume, sphere, model, boundary, seed, sampler):
+        assert sampler.num_steps == 3
         if seed == 1:
             raise lf.LeFusionError("no shape met its size")
         array = np.zeros(volume.shape, bool)
@@ -37,7 +38,7 @@ def test_a_drawer_that_strays_is_found_out_and_one_that_refuses_is_counted(scans
         return LesionMask(array, volume.ijk_to_ras, sphere=sphere)
 
     monkeypatch.setattr(experiment, "draw_lesion_mask", stray)
-    rows = experiment.sphere_control("any", scans, 2, diameters_mm=(6.0, 12.0))
+    rows = experiment.sphere_control("any", scans, 2, diameters_mm=(6.0, 12.0), sampler=lf.SamplerSpec("ddim", 3))
     summary = experiment.summarize(rows)
     assert (summary["spheres"], summary["refused"], summary["outside_boundary"]) == (2, 1, 8)
     assert summary["farthest_beyond_sphere_mm"] > 2 and summary["diameter_error"]["median"] < 0
