@@ -4,6 +4,7 @@ import argparse
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -221,8 +222,9 @@ def evaluate_sampler(options: argparse.Namespace) -> None:
     from .models.sampler_spec import SamplerSpec
 
     files = _outputs(options, (".csv", ".json", ".md"))
-    model = load_model(options)
-    exact = load_model(argparse.Namespace(**vars(options) | {"precision": "float32"}))
+    models = cache(lf.load_model)
+    model = load_model(options, models)
+    exact = load_model(argparse.Namespace(**vars(options) | {"precision": "float32"}), models)
     asked = sampler_of(options)
     slow = model.card.sampler_for(asked if asked.method else replace(asked, method="paper"))
     settings = [(text, model, model.card.sampler_for(SamplerSpec.parse(text))) for text in options.settings]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..errors import Cancelled
 from .gaussian import predict_x_start, q_sample, renoise
-from .samplers import Correction, Look, Step, ddpm_step
+from .samplers import Correction, Look, Looks, Step, ddpm_step
 from .schedule import DiffusionSchedule
 
 Denoiser = Callable[[Tensor, Tensor, Tensor | None], Tensor]
@@ -46,7 +46,7 @@ def inpaint(
     shape = tuple(background.shape)
     total, done = evaluations(times), 0
     x = noise(shape)
-    before: tuple[Look, ...] = ()
+    before: Looks = ()
     for t, t_next in pairwise(times):
         if t_next > t:
             x = renoise(x, schedule.alpha_bar(t), schedule.alpha_bar(t_next), noise(shape))

@@ -21,18 +21,13 @@ class Look(NamedTuple):
     t: int
 
 
-Step = Callable[[Tensor, Tensor, tuple[Look, ...], int, int, DiffusionSchedule, Tensor], Tensor]
-Correction = Callable[[Tensor, tuple[Look, ...], int, DiffusionSchedule], Tensor]
+Looks = tuple[Look, ...]
+Step = Callable[[Tensor, Tensor, Looks, int, int, DiffusionSchedule, Tensor], Tensor]
+Correction = Callable[[Tensor, Looks, int, DiffusionSchedule], Tensor]
 
 
 def ddpm_step(
-    x_t: Tensor,
-    x_start: Tensor,
-    before: tuple[Look, ...],
-    t: int,
-    t_next: int,
-    schedule: DiffusionSchedule,
-    noise: Tensor,
+    x_t: Tensor, x_start: Tensor, before: Looks, t: int, t_next: int, schedule: DiffusionSchedule, noise: Tensor
 ) -> Tensor:
     """Ancestral sampling from the posterior q(x_next | x_t, x_start) (Ho et al. 2020, Eqs. 6, 7).
 
@@ -45,13 +40,7 @@ def ddpm_step(
 
 
 def ddim_step(
-    x_t: Tensor,
-    x_start: Tensor,
-    before: tuple[Look, ...],
-    t: int,
-    t_next: int,
-    schedule: DiffusionSchedule,
-    noise: Tensor,
+    x_t: Tensor, x_start: Tensor, before: Looks, t: int, t_next: int, schedule: DiffusionSchedule, noise: Tensor
 ) -> Tensor:
     """Deterministic implicit sampling (Song et al. 2021, Eq. 12 with eta = 0)."""
     a_t, a_next = schedule.alpha_bar(t), schedule.alpha_bar(t_next)
@@ -60,13 +49,7 @@ def ddim_step(
 
 
 def dpm_step(
-    x_t: Tensor,
-    x_start: Tensor,
-    before: tuple[Look, ...],
-    t: int,
-    t_next: int,
-    schedule: DiffusionSchedule,
-    noise: Tensor,
+    x_t: Tensor, x_start: Tensor, before: Looks, t: int, t_next: int, schedule: DiffusionSchedule, noise: Tensor
 ) -> Tensor:
     """DPM-Solver++(2M), first order where there is no step before (Lu et al. 2022, Eq. 12 and Algorithm 2)."""
     if t_next < 0:  # lambda is infinite at the clean image, where the formula's limit is x_start itself
@@ -80,7 +63,7 @@ def dpm_step(
     return ((1 - a_next) / (1 - a_t)) ** 0.5 * x_t - a_next**0.5 * math.expm1(-h) * guess
 
 
-def unic_correction(x_start: Tensor, before: tuple[Look, ...], t: int, schedule: DiffusionSchedule) -> Tensor:
+def unic_correction(x_start: Tensor, before: Looks, t: int, schedule: DiffusionSchedule) -> Tensor:
     """The state at `t` again, now that the network has seen `x_start` in it: UniC, of order 2 where there are two
     evaluations before, else 1, for predicted data, with B2(h) = e^h - 1 (Zhao et al. 2023, UniPC, Algorithm 1).
 

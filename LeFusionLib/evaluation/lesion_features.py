@@ -11,6 +11,7 @@ from scipy import ndimage
 MARGIN = 4  # voxels around a lesion that the filters see
 NEIGHBOURHOOD = 3  # voxels along an axis
 PERCENTILES = (10, 50, 90)
+POINTS, DIRECTIONS = 64, 64  # neighbourhoods per lesion, and directions they are looked at from
 
 
 def crop_around(array: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -52,6 +53,12 @@ def neighbourhoods(image: np.ndarray, mask: np.ndarray, count: int, rng: np.rand
     windows = np.lib.stride_tricks.sliding_window_view(padded, (NEIGHBOURHOOD,) * 3)
     places = np.argwhere(mask)
     return windows[tuple(places[rng.integers(len(places), size=count)].T)].reshape(count, -1)
+
+
+def random_directions(size: int, rng: np.random.Generator) -> np.ndarray:
+    """(DIRECTIONS, size), each of length 1."""
+    directions = rng.standard_normal((DIRECTIONS, size))
+    return directions / np.linalg.norm(directions, axis=1, keepdims=True)
 
 
 def sliced_wasserstein(first: np.ndarray, second: np.ndarray, directions: np.ndarray) -> float:

@@ -18,10 +18,12 @@ from ..models.zoo import Model
 from ..synthesis.synthesize import synthesize
 from ..volume import Volume
 from .lesion_features import (
+    POINTS,
     crop_around,
     filter_bank,
     kernel_distance,
     neighbourhoods,
+    random_directions,
     seam_contrast,
     sliced_wasserstein,
 )
@@ -32,7 +34,6 @@ MEASURES = ("texture", "seam", "swd", "kid")
 DRAWS = 100  # sets drawn from the seeds
 WITHIN = 95  # percentile of the slow sampler's distances from itself
 Setting = tuple[str, Model, SamplerSpec]  # its name in the tables; the model, which may be a student of few steps
-POINTS, DIRECTIONS = 64, 64  # neighbourhoods per lesion, and directions they are looked at from
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,8 +119,7 @@ def judged(made: dict[str, list[list[Look]]], slow: str, counts: dict[str, int],
     scenes, seeds = len(made[slow][0]), len(made[slow])
     everything = np.stack([look.features for looks in made[slow] for look in looks])
     center, spread = everything.mean(axis=0), everything.std(axis=0) + 1e-6
-    directions = rng.standard_normal((DIRECTIONS, made[slow][0][0].points.shape[1]))
-    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    directions = random_directions(made[slow][0][0].points.shape[1], rng)
 
     def distances(first: Sequence[Look], second: Sequence[Look]) -> tuple[float, ...]:
         features, others = (

@@ -4,17 +4,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .lesion_features import crop_around, filter_bank, kernel_distance, neighbourhoods, sliced_wasserstein
+from .lesion_features import (
+    POINTS,
+    crop_around,
+    filter_bank,
+    kernel_distance,
+    neighbourhoods,
+    random_directions,
+    sliced_wasserstein,
+)
 from .remade import Remade
-
-POINTS, DIRECTIONS = 64, 64  # neighbourhoods per lesion, and directions they are looked at from
 
 
 def set_distances(lesions: Sequence[Remade], classes: Sequence[str]) -> dict[str, dict[str, float | None]]:
     """{class: {"swd": of 3x3x3 neighbourhoods, in grey values; "kid": of `filter_bank`, scaled by the real ones'
     spread}}; None where fewer than two lesions have the class. The same places are looked at in both."""
-    directions = np.random.default_rng(1).standard_normal((DIRECTIONS, 27))
-    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     found: dict[str, dict[str, float | None]] = {}
     for index, name in enumerate(classes):
         there = [lesion for lesion in lesions if lesion.real.mask[index].any()]
@@ -29,7 +33,8 @@ def set_distances(lesions: Sequence[Remade], classes: Sequence[str]) -> dict[str
         features, others = (np.stack([filter_bank(*crop) for crop in crops]) for crops in (real, made))
         center, spread = features.mean(axis=0), features.std(axis=0) + 1e-6
         kid = kernel_distance((features - center) / spread, (others - center) / spread)
-        swd = sliced_wasserstein(_points(real), _points(made), directions)
+        points, neighbours = _points(real), _points(made)
+        swd = sliced_wasserstein(points, neighbours, random_directions(points.shape[1], np.random.default_rng(1)))
         found[name] = {"swd": round(swd, 3), "kid": round(kid, 4)}
     return found
 
