@@ -101,7 +101,7 @@ def quality_rule(spec: ModelSpec, own: SamplerSpec, quality: str) -> SamplerSpec
     """What "draft", "standard" and "paper" are where a card does not say.
 
     "paper": all time steps, passed twice where the background is shown noised. A network that sees it so needs the
-    repeats on a coarse grid too: 50 points twice are 99 evaluations, 25 are 49. One that sees the true background does
+    repeats on a coarse grid too: 65 points twice are 129 evaluations, 25 are 49. One that sees the true background does
     without: "standard" is the model's own sampler, "draft" has half its steps.
     """
     noised = spec.kind == "texture" and spec.context == "noised"
@@ -109,7 +109,7 @@ def quality_rule(spec: ModelSpec, own: SamplerSpec, quality: str) -> SamplerSpec
     if quality == "paper":
         return SamplerSpec("ddpm", spec.timesteps, passes, passes, 1.0)
     if noised:
-        return SamplerSpec("ddpm", min(spec.timesteps, 50 if quality == "standard" else 25), 1, 2, 1.0)
+        return SamplerSpec("ddpm", min(spec.timesteps, 65 if quality == "standard" else 25), 1, 2, 1.0)
     if quality == "standard":
         return own
     return replace(own, num_steps=max(1, (own.num_steps or 1) // 2))

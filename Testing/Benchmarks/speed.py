@@ -161,7 +161,7 @@ def schedules(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         ("paper's (5, 5)", "plain", paper_times(TIMESTEPS, 5, 5)),
         ("paper's (2, 2)", "plain", paper_times(TIMESTEPS, 2, 2)),
         ("paper's (2, 2)", "fast", paper_times(TIMESTEPS, 2, 2)),
-        ("50 points, each twice", "fast", time_grid(TIMESTEPS, 50, 1, 2)),
+        ("65 points, each twice", "fast", time_grid(TIMESTEPS, 65, 1, 2)),
         ("background clean, 20 steps", "fast", time_grid(TIMESTEPS, 20)),
         ("background clean, 5 steps", "fast", time_grid(TIMESTEPS, 5)),
     ]

@@ -84,14 +84,14 @@ def test_qualities_are_the_cards_or_follow_from_how_the_background_is_shown(tiny
     clean, noised = card_of(tiny_spec()), card_of(tiny_spec(context="noised"))
     expected = {
         "draft": (SamplerSpec("ddim", 10, 1, 1, 1.0), SamplerSpec("ddpm", 25, 1, 2, 1.0)),
-        "standard": (SamplerSpec("ddim", 20, 1, 1, 1.0), SamplerSpec("ddpm", 50, 1, 2, 1.0)),
+        "standard": (SamplerSpec("ddim", 20, 1, 1, 1.0), SamplerSpec("ddpm", 65, 1, 2, 1.0)),
         "paper": (SamplerSpec("ddpm", 300, 1, 1, 1.0), SamplerSpec("ddpm", 300, 2, 2, 1.0)),
     }
     for name, settings in expected.items():
         assert tuple(card.sampler_for(SamplerSpec(name)) for card in (clean, noised)) == settings
     # the coarse grid with repeats of the published weights, and what it stands for
     counts = [evaluations(time_grid(300, s.num_steps, s.jump_length, s.jump_n_sample)) for _, s in expected.values()]
-    assert counts == [49, 99, 598]
+    assert counts == [49, 129, 598]
     own = card_of(tiny_spec(), draft=SamplerSpec("dpm++", 4, 1, 1, 1.0))
     assert own.sampler_for(SamplerSpec("draft", guidance_scale=2.0)) == SamplerSpec("dpm++", 4, 1, 1, 2.0)
     assert own.sampler_for(None) == own.sampler_for(SamplerSpec()) == own.sampler
