@@ -135,6 +135,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--then", nargs="+", default=[], metavar="MODEL", help="remade: models that make their classes after --model"
     )
+    sub.add_argument(
+        "--variety",
+        action="store_true",
+        help="remade: with a second seed too; how far apart the two are, beside how far from the real",
+    )
     _seed(sub)
     _model(sub)
     _sampler(sub)

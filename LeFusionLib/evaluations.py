@@ -134,6 +134,7 @@ def evaluate_remade(options: argparse.Namespace) -> None:
     from .evaluation.remade import classes_of, markdown, remake, summarize
     from .evaluation.remade_figure import denoising, histograms, montage
     from .evaluation.set_distances import set_distances
+    from .evaluation.variety import variety
     from .training.cases import read_cases
 
     files = _outputs(options, (".csv", ".json", ".md", "-lesions.png", "-histograms.png", "-denoising.png"))
@@ -146,9 +147,13 @@ def evaluate_remade(options: argparse.Namespace) -> None:
     cases = _held_out(read_cases(options.data, replace(first.spec, classes=classes)), first, options)
     lesions, rows = remake(models, cases, classes_asked(options), options.seed, sampler_of(options))
     summary = summarize(rows) | {"models": [_weights(model) for model in models]}
-    distances = set_distances(lesions, classes)
+    found = [set_distances(lesions, classes)]
+    if options.variety:
+        again, _ = remake(models, cases, classes_asked(options), options.seed + 1, sampler_of(options))
+        found.append(variety(lesions, again, classes))
     for name, row in summary["classes"].items():
-        row |= distances[name]
+        for more in found:
+            row |= more[name]
     _write(rows, summary, markdown(summary), files)
     montage(lesions, classes, files[3])
     histograms(lesions, classes, files[4])

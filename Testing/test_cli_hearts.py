@@ -156,7 +156,7 @@ def test_held_out_lesions_are_made_again_by_one_model_or_by_one_after_the_other(
 
     joint = remade("joint", "--model", evaluated / "both")
     chained = remade("chained", "--model", evaluated / "first", "--then", evaluated / "second")
-    alone = remade("alone", "--model", evaluated / "both", "--classes", "no_reflow")
+    alone = remade("alone", "--model", evaluated / "both", "--classes", "no_reflow", "--variety")
     assert list(joint["classes"]) == list(chained["classes"]) == ["infarct", "no_reflow"]
     assert list(alone["classes"]) == ["no_reflow"] and [one["model"] for one in chained["models"]] == [
         "first",
@@ -164,6 +164,7 @@ def test_held_out_lesions_are_made_again_by_one_model_or_by_one_after_the_other(
     ]
     assert {summary["changed_outside"] for summary in (joint, chained, alone)} == {0} and alone["lesions"] == 1
     assert {"seam_made", "swd", "kid"} <= set(alone["classes"]["no_reflow"])
+    assert alone["classes"]["no_reflow"]["variety"] > 0 and "variety" not in joint["classes"]["no_reflow"]
     # The infarct around it stayed real, so that its box is nearer to the real one.
     assert alone["classes"]["no_reflow"]["psnr"] > joint["classes"]["no_reflow"]["psnr"]
 

@@ -24,6 +24,7 @@ from LeFusionLib.evaluation.remade import (
 )
 from LeFusionLib.evaluation.remade_figure import denoising, histograms, montage
 from LeFusionLib.evaluation.set_distances import set_distances
+from LeFusionLib.evaluation.variety import variety
 from LeFusionLib.geometry import ControlSphere
 from LeFusionLib.intensity import IntensityWindow
 from LeFusionLib.lesion_mask import LesionMask
@@ -101,6 +102,24 @@ def test_as_sets_equal_lesions_are_at_no_distance_and_worse_ones_farther_off():
     assert found[0]["swd"] == 0 and found[0]["kid"] < 1e-6
     assert 0 < found[1]["swd"] < found[2]["swd"] and found[1]["kid"] < found[2]["kid"]
     assert set_distances(lesions[:1], CLASSES)["infarct"] == {"swd": None, "kid": None}
+
+
+def test_seeds_are_as_far_apart_as_each_is_from_the_real_where_the_real_could_be_one_of_them():
+    real = case()
+    lesions = [[Remade(0, real, real.image + shift * real.mask[1])] for shift in (0.1, -0.1, 0.3)]
+    found = variety(lesions[0], lesions[1], CLASSES)["no_reflow"]
+    assert found == pytest.approx({"between_seeds": 20, "from_real": 10, "variety": 2}, abs=1e-3)
+    found = variety(lesions[0], lesions[2], CLASSES)["no_reflow"]  # 10 and 30 from the real
+    assert found == pytest.approx({"between_seeds": 20, "from_real": 500**0.5, "variety": 20 / 500**0.5}, abs=1e-3)
+    alike = variety(lesions[0], lesions[0], CLASSES)
+    assert (alike["no_reflow"]["variety"], alike["infarct"]["variety"]) == (0, None)  # the infarct is the real one
+    without = replace(real, mask=real.mask & np.array([True, False])[:, None, None, None])
+    assert set(variety([Remade(0, without, real.image)], lesions[0], CLASSES)["no_reflow"].values()) == {None}
+    dice = np.random.default_rng(0)
+    drawn = [replace(real, image=dice.normal(0, 0.2, real.image.shape).astype(np.float32)) for _ in range(900)]
+    first, second = ([Remade(0, a, b.image) for a, b in zip(drawn[:300], more, strict=True)]
+                     for more in (drawn[300:600], drawn[600:]))  # fmt: skip
+    assert variety(first, second, CLASSES)["infarct"]["variety"] == pytest.approx(1, abs=0.01)
 
 
 def test_without_an_organ_the_shell_around_counts():
