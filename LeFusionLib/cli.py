@@ -125,6 +125,10 @@ def _parser() -> argparse.ArgumentParser:
         "cases; sampler: training cases, and scans where there are any; ratings: none",
     )
     sub.add_argument("--sites", type=int, default=5, help="sites per scan, or lesions at most (default: 5)")
+    sub.add_argument(
+        "--diameters", nargs=2, type=float, metavar=("LOW", "HIGH"),
+        help="texture, spheres: smallest and largest, in mm (default: 6 20; 5 25)",
+    )  # fmt: skip
     sub.add_argument("--settings", nargs="+", default=["draft", "standard"], help="such as draft, ddim:10, ddpm:50:1:2")
     sub.add_argument(
         "--students", nargs="+", default=[], metavar="MODEL", help="sampler: models of few steps, beside the --settings"

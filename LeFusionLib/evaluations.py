@@ -24,13 +24,25 @@ def evaluate_texture(options: argparse.Namespace) -> None:
     stem = Path(options.output)
     wanted = [stem.with_suffix(suffix) for suffix in (".csv", ".json", ".png")]
     check_output(wanted, [], options.overwrite)
+    sizes = _diameters(options)
     stem.parent.mkdir(parents=True, exist_ok=True)
     rows = texture_control(
-        load_model(options), Path(options.data), options.sites, options.seed, sampler_of(options), picture=wanted[2]
-    )
+        load_model(options), Path(options.data), options.sites, options.seed, sampler_of(options), picture=wanted[2],
+        **sizes,
+    )  # fmt: skip
     summary = summarize(rows)
     write_tables(rows, summary, stem)
     reporter_of(options).say(json.dumps(summary, indent=1), summary=summary)
+
+
+def _diameters(options: argparse.Namespace) -> dict[str, tuple[float, float]]:
+    """{"diameters_mm": what was asked for}; nothing where the evaluation's own are to be taken."""
+    if options.diameters is None:
+        return {}
+    low, high = options.diameters
+    if not 0 < low <= high:
+        raise LeFusionError(f"--diameters are the smallest and the largest in mm, such as 20 30; got {low:g} {high:g}.")
+    return {"diameters_mm": (low, high)}
 
 
 def evaluate_groups(options: argparse.Namespace) -> None:
@@ -102,10 +114,11 @@ def evaluate_spheres(options: argparse.Namespace) -> None:
 
     stem = Path(options.output)
     check_output([stem.with_suffix(suffix) for suffix in (".csv", ".json")], [], options.overwrite)
+    sizes = _diameters(options)
     stem.parent.mkdir(parents=True, exist_ok=True)
     named = options.model or DIFFMASK
     model = named if named == HANDCRAFTED else open_mask_model(named, options.device, options.precision)
-    rows = sphere_control(model, Path(options.data), options.sites, options.seed, sampler=sampler_of(options))
+    rows = sphere_control(model, Path(options.data), options.sites, options.seed, sampler=sampler_of(options), **sizes)
     summary = summarize(rows)
     write_tables(rows, summary, stem)
     reporter_of(options).say(json.dumps(summary, indent=1), summary=summary)

@@ -312,3 +312,11 @@ def test_help_needs_no_torch(tmp_path):
 def test_an_evaluation_without_its_data_says_so(tmp_path, capsys):
     assert run("evaluate", "texture", "-o", tmp_path / "t") == 2
     assert "needs a folder: --data DIR" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("what", ["texture", "spheres"])
+def test_an_evaluation_of_diameters_the_wrong_way_round_says_so(what, tmp_path, capsys):
+    given = ["--data", tmp_path, "--diameters", 30, 20, "-o", tmp_path / "new" / "t"]
+    assert run("evaluate", what, *given) == 2
+    assert "smallest and the largest in mm, such as 20 30; got 30 20" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
