@@ -162,8 +162,8 @@ def schedules(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         ("paper's (2, 2)", "plain", paper_times(TIMESTEPS, 2, 2)),
         ("paper's (2, 2)", "fast", paper_times(TIMESTEPS, 2, 2)),
         ("65 points, each twice", "fast", time_grid(TIMESTEPS, 65, 1, 2)),
-        ("background clean, 20 steps", "fast", time_grid(TIMESTEPS, 20)),
-        ("background clean, 5 steps", "fast", time_grid(TIMESTEPS, 5)),
+        ("background clean, 10 steps", "fast", time_grid(TIMESTEPS, 10)),
+        ("background clean, 2 steps", "fast", time_grid(TIMESTEPS, 2)),
     ]
     made = []
     there = {row["network"] for row in rows}
