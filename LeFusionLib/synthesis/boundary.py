@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 Boundary = LesionMask | np.ndarray | str | None
 
+SCANS_KEPT = 4  # whose organs are remembered, a bit per voxel
+
 
 def boundary_mask(boundary: Boundary, volume: Volume) -> np.ndarray | None:
     """(D, H, W) bool on the volume's grid, or None for no boundary.
@@ -55,9 +57,19 @@ def _everything(volume: Volume) -> np.ndarray:
 
 
 def _lungs(volume: Volume) -> np.ndarray:
+    """Remembered, since a scan is met again: by the next sketch, by the next case of a batch."""
     from ..lungs import segment_lungs
 
-    return segment_lungs(volume)
+    scan = volume.sha256()
+    if scan not in _lungs_found:
+        mask = segment_lungs(volume)
+        while len(_lungs_found) >= SCANS_KEPT:
+            del _lungs_found[next(iter(_lungs_found))]
+        _lungs_found[scan] = np.packbits(mask)
+    return np.unpackbits(_lungs_found[scan], count=volume.array.size).reshape(volume.shape).astype(bool)
+
+
+_lungs_found: dict[str, np.ndarray] = {}  # {the scan's hash: bits of the mask}, the oldest first
 
 
 NO_ORGAN = "none"

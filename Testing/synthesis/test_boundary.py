@@ -1,5 +1,7 @@
 """Where a lesion may grow: given masks on the volume's grid, built-in organs by name, nothing that is empty."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from LeFusionLib.errors import LeFusionError
 from LeFusionLib.geometry import PatchFrame
 from LeFusionLib.lesion_mask import LesionMask
 from LeFusionLib.phantom import chest_phantom
-from LeFusionLib.synthesis.boundary import boundary_in, boundary_mask
+from LeFusionLib.synthesis.boundary import SCANS_KEPT, boundary_in, boundary_mask
 from LeFusionLib.volume import Volume
 
 
@@ -24,6 +26,34 @@ def test_the_lungs_are_found_by_name():
     volume, lungs = chest_phantom()
     found = boundary_mask("lung", volume)
     assert 2 * (found & lungs).sum() / (found.sum() + lungs.sum()) > 0.95
+
+
+def test_lungs_are_looked_for_once_in_a_scan_and_again_in_another(scan, monkeypatch):
+    looked_in = []
+
+    def upper_half(volume):
+        looked_in.append(volume.name)
+        return volume.array > np.median(volume.array)
+
+    monkeypatch.setattr("LeFusionLib.lungs.segment_lungs", upper_half)
+    monkeypatch.setattr("LeFusionLib.synthesis.boundary._lungs_found", {})
+    volume = scan()
+    first = boundary_mask("lung", replace(volume, name="first"))
+    first[:] = False  # whoever was given it may write into it
+    again = boundary_mask("lung", replace(volume, name="the same again"))
+    assert looked_in == ["first"] and again.dtype == bool and np.array_equal(again, upper_half(volume))
+    looked_in.clear()
+    changed = volume.array.copy()
+    changed[0, 0, 0] += 1
+    moved = volume.ijk_to_ras.copy()
+    moved[0, 3] += 1
+    others = [replace(volume, array=changed, name="a voxel"), replace(volume, ijk_to_ras=moved, name="moved")]
+    others += [volume.with_array(volume.array + n, name=f"brighter {n}") for n in range(2, 2 + SCANS_KEPT - 2)]
+    for other in others:
+        assert np.array_equal(boundary_mask("lung", other), other.array > np.median(other.array))
+    assert looked_in == [other.name for other in others]
+    boundary_mask("lung", replace(volume, name="forgotten by now"))
+    assert looked_in[-1] == "forgotten by now"
 
 
 def test_what_is_no_boundary_is_refused_in_words(scan):
