@@ -7,7 +7,7 @@ blocks of about 2 mm; the edge between air and tissue is then taken from the vol
 A volume may show any part of the chest, also lungs that the field of view cuts off: the border is no chest wall.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations
 
 import numpy as np
@@ -122,13 +122,14 @@ def _airway(blocks: _Blocks) -> np.ndarray:
     narrow[0] = False
     tubes, _ = ndimage.label(narrow[numbers])
     airway = np.zeros_like(air)
+    in_slices = replace(blocks, spacing_mm=(1e6, *blocks.spacing_mm[1:]))  # so that the nearest is in the same slice
     for number, box in enumerate(ndimage.find_objects(tubes), start=1):
         tube = tubes[box] == number
         if len(tube) * blocks.spacing_mm[0] < AIRWAY_LENGTH_MM:
             continue
         if blocks.typical_and_bright_hu(tube, box)[1] > PURE_AIR_HU:
             continue
-        radii_mm = [blocks.depth_mm(np.pad(one, 1)[None]).max() for one in tube]
+        radii_mm = in_slices.depth_mm(np.pad(tube, ((0, 0), (1, 1), (1, 1)))).max(axis=(1, 2))
         roundness = np.pi * np.square(radii_mm) / (tube.sum(axis=(1, 2)) * slice_mm2)  # 1: a disc
         if np.median(roundness) > AIRWAY_ROUNDNESS:
             airway[box] |= tube
@@ -242,16 +243,16 @@ def _on_voxels(
     voxels = tuple(slice(low * n, high * n) for (low, high), n in zip(low_high, step.tolist(), strict=True))
     here = array[voxels]
 
-    def on_voxels(mask: np.ndarray, interpolator: int) -> np.ndarray:
-        image = sitk.GetImageFromArray(np.where(mask[blocks], np.uint8(200), np.uint8(0)))
-        image.SetSpacing([float(n) for n in step[::-1]])
-        image.SetOrigin([(float(n) - 1) / 2 for n in step[::-1]])
-        size = [int(n) for n in here.shape[::-1]]
-        fine = sitk.Resample(image, size, sitk.Transform(), interpolator, (0.0,) * 3, (1.0,) * 3)
-        return sitk.GetArrayFromImage(fine) > 100
-
-    inner = on_voxels(closed & ~edge, sitk.sitkLinear)
-    lungs[voxels] = inner | ((here < AIR_HU) & on_voxels(near, sitk.sitkNearestNeighbor))
+    image = sitk.GetImageFromArray(np.where((closed & ~edge)[blocks], np.uint8(200), np.uint8(0)))
+    image.SetSpacing([float(n) for n in step[::-1]])
+    image.SetOrigin([(float(n) - 1) / 2 for n in step[::-1]])
+    size = [int(n) for n in here.shape[::-1]]
+    smooth = sitk.Resample(image, size, sitk.Transform(), sitk.sitkLinear, (0.0,) * 3, (1.0,) * 3)
+    inner = sitk.GetArrayViewFromImage(smooth) > 100
+    whole_blocks = near[blocks]
+    for axis, n in enumerate(step.tolist()):
+        whole_blocks = whole_blocks.repeat(n, axis).take(range(here.shape[axis]), axis)
+    lungs[voxels] = inner | ((here < AIR_HU) & whole_blocks)
     return lungs
 
 
