@@ -32,7 +32,6 @@ class Live:
         self._sphere: tuple[Any, ...] = ()  # of the one that should be there: the lesion's node, centre, diameter
         self._shown_sphere: tuple[Any, ...] = ()
         self._task: asyncio.Task[None] | None = None
-        self._organ: tuple[Any, np.ndarray | None] = (None, None)  # of which scan and name, where the library finds it
         self.state.live, self.state.live_text = False, ""
         app.on("live", self.turn)
 
@@ -130,14 +129,11 @@ class Live:
                 app.results.show()
 
     def _bounded(self, job: Any, boundary: np.ndarray | None) -> tuple[Any, np.ndarray | None]:
-        """The request without the name of an organ that the library finds itself, and that organ: found once for all
-        sketches in the scan."""
+        """The request without the name of an organ that the library finds itself, and that organ."""
         name = job.request.boundary
         if name is None:
             return job.request, boundary
-        if self._organ[0] != (self.state.scan["number"], name):
-            self._organ = (self.state.scan["number"], name), boundary_mask(name, job.volume)
-        return replace(job.request, boundary=None), self._organ[1]
+        return replace(job.request, boundary=None), boundary_mask(name, job.volume)
 
 
 def _show_cross(point: Any, on: bool) -> None:

@@ -5,6 +5,9 @@ rim. They are fixed and need no download; they are not those of an Inception or 
 them can be compared only with another distance in them.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from scipy import ndimage
 
@@ -12,6 +15,38 @@ MARGIN = 4  # voxels around a lesion that the filters see
 NEIGHBOURHOOD = 3  # voxels along an axis
 PERCENTILES = (10, 50, 90)
 POINTS, DIRECTIONS = 64, 64  # neighbourhoods per lesion, and directions they are looked at from
+
+
+@dataclass(frozen=True, eq=False)
+class Appearance:
+    """One lesion: `points` (64, 27) its neighbourhoods; `features` (18,) of the filter bank."""
+
+    points: np.ndarray
+    features: np.ndarray
+
+
+def appearance(image: np.ndarray, mask: np.ndarray) -> Appearance:
+    """Of a lesion cut by `crop_around`; the same mask is looked at in the same places."""
+    return Appearance(neighbourhoods(image, mask, POINTS, np.random.default_rng(0)), filter_bank(image, mask))
+
+
+Scale = tuple[np.ndarray, np.ndarray]  # of features (18,): their middle and spread
+
+
+def scale_of(lesions: Sequence[Appearance]) -> Scale:
+    features = np.stack([lesion.features for lesion in lesions])
+    return features.mean(axis=0), features.std(axis=0) + 1e-6
+
+
+def set_distance(
+    first: Sequence[Appearance], second: Sequence[Appearance], scale: Scale, directions: np.ndarray
+) -> tuple[float, float]:
+    """Sliced Wasserstein distance of the neighbourhoods, in grey values, and kernel distance of the scaled features."""
+    points, neighbours = (np.concatenate([lesion.points for lesion in lesions]) for lesions in (first, second))
+    features, others = (
+        (np.stack([lesion.features for lesion in lesions]) - scale[0]) / scale[1] for lesions in (first, second)
+    )
+    return sliced_wasserstein(points, neighbours, directions), kernel_distance(features, others)
 
 
 def crop_around(array: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

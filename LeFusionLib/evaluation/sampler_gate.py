@@ -18,14 +18,13 @@ from ..models.zoo import Model
 from ..synthesis.synthesize import synthesize
 from ..volume import Volume
 from .lesion_features import (
-    POINTS,
+    Appearance,
+    appearance,
     crop_around,
-    filter_bank,
-    kernel_distance,
-    neighbourhoods,
     random_directions,
+    scale_of,
     seam_contrast,
-    sliced_wasserstein,
+    set_distance,
 )
 
 logger = logging.getLogger(__name__)
@@ -47,14 +46,12 @@ class Scene:
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class Look(Appearance):
     """One made lesion, measured: `texture` its distance from the texture asked for, `seam` its contrast at the rim,
-    both in grey values; `points` (64, 27) its neighbourhoods; `features` (18,) of the filter bank."""
+    both in grey values."""
 
     texture: float
     seam: float
-    points: np.ndarray
-    features: np.ndarray
     seconds: float
 
 
@@ -106,10 +103,10 @@ def sampler_gate(
 def _made(model: Model, scene: Scene, sampler: SamplerSpec, seed: int) -> tuple[Look, int]:
     result = synthesize(scene.volume, scene.lesion, model, scene.texture, sampler, seed=seed)
     image, mask = crop_around(result.volume.array, scene.lesion.union)
-    points = neighbourhoods(image, mask, POINTS, np.random.default_rng(0))  # the same places for every setting
+    seen = appearance(image, mask)
     texture = float(np.mean([row["texture"]["wasserstein"] for row in result.report["lesions"]]))
     seconds = result.report["seconds"]["network"]
-    look = Look(texture, seam_contrast(image, mask), points, filter_bank(image, mask), seconds)
+    look = Look(seen.points, seen.features, texture, seam_contrast(image, mask), seconds)
     return look, result.report["sampler"]["network_evaluations"]
 
 
@@ -117,20 +114,14 @@ def judged(made: dict[str, list[list[Look]]], slow: str, counts: dict[str, int],
     """The rows from what was made: {setting: one list of looks, a look per scene, for each seed}."""
     rng = np.random.default_rng(seed)
     scenes, seeds = len(made[slow][0]), len(made[slow])
-    everything = np.stack([look.features for looks in made[slow] for look in looks])
-    center, spread = everything.mean(axis=0), everything.std(axis=0) + 1e-6
+    scale = scale_of([look for looks in made[slow] for look in looks])
     directions = random_directions(made[slow][0][0].points.shape[1], rng)
 
     def distances(first: Sequence[Look], second: Sequence[Look]) -> tuple[float, ...]:
-        features, others = (
-            (np.stack([look.features for look in looks]) - center) / spread for looks in (first, second)
-        )
-        points, neighbours = (np.concatenate([look.points for look in looks]) for looks in (first, second))
         return (
             abs(float(np.mean([a.texture - b.texture for a, b in zip(first, second, strict=True)]))),
             abs(float(np.mean([a.seam - b.seam for a, b in zip(first, second, strict=True)]))),
-            sliced_wasserstein(points, neighbours, directions),
-            kernel_distance(features, others),
+            *set_distance(first, second, scale, directions),
         )
 
     orders = [np.array([rng.permutation(seeds)[:2] for _ in range(scenes)]) for _ in range(DRAWS)]

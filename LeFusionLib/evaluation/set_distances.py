@@ -4,15 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .lesion_features import (
-    POINTS,
-    crop_around,
-    filter_bank,
-    kernel_distance,
-    neighbourhoods,
-    random_directions,
-    sliced_wasserstein,
-)
+from .lesion_features import Appearance, appearance, crop_around, random_directions, scale_of, set_distance
 from .remade import Remade
 
 
@@ -25,19 +17,13 @@ def set_distances(lesions: Sequence[Remade], classes: Sequence[str]) -> dict[str
         if len(there) < 2:
             found[name] = {"swd": None, "kid": None}
             continue
-        real: list[tuple[np.ndarray, np.ndarray]] = []
-        made: list[tuple[np.ndarray, np.ndarray]] = []
-        for lesion in there:
-            for crops, image in ((real, lesion.real.image), (made, lesion.made)):
-                crops.append(crop_around(lesion.real.window.restore(image), lesion.real.mask[index]))
-        features, others = (np.stack([filter_bank(*crop) for crop in crops]) for crops in (real, made))
-        center, spread = features.mean(axis=0), features.std(axis=0) + 1e-6
-        kid = kernel_distance((features - center) / spread, (others - center) / spread)
-        points, neighbours = _points(real), _points(made)
-        swd = sliced_wasserstein(points, neighbours, random_directions(points.shape[1], np.random.default_rng(1)))
+        real = [_seen(lesion, lesion.real.image, index) for lesion in there]
+        made = [_seen(lesion, lesion.made, index) for lesion in there]
+        directions = random_directions(real[0].points.shape[1], np.random.default_rng(1))
+        swd, kid = set_distance(real, made, scale_of(real), directions)
         found[name] = {"swd": round(swd, 3), "kid": round(kid, 4)}
     return found
 
 
-def _points(crops: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
-    return np.concatenate([neighbourhoods(*crop, POINTS, np.random.default_rng(0)) for crop in crops])
+def _seen(lesion: Remade, image: np.ndarray, index: int) -> Appearance:
+    return appearance(*crop_around(lesion.real.window.restore(image), lesion.real.mask[index]))

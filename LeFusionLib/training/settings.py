@@ -248,7 +248,7 @@ PRESETS = {
     "lung-nodule-noised": replace(
         _SMALL,
         spec=replace(_LUNG, name="lung-nodule-noised", context="noised"),
-        sampler=SamplerSpec("ddim", 50, jump_length=1, jump_n_sample=2, guidance_scale=1.0),
+        sampler=SamplerSpec("ddpm", 65, jump_length=1, jump_n_sample=2, guidance_scale=1.0),
         description="Lung nodules in CT, the background shown as in the paper",
     ),
     # Shapes for it: in the frame of their sphere, so that small and large lesions share what is learned.
